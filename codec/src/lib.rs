@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Turns access units into pictures and sound, and back.
+//!
+//! This is the only crate that links C, and the only one that may say
+//! `unsafe`: the modules named `ffi` hold it, everything else is denied it.
+//! Nothing here knows about streams, clocks, threads or files. A decoder, a
+//! scaler, an encoder is a value with `&mut self` methods; who runs it where is
+//! the caller's business. All are `Send`.
+//!
+//! A decoder backend that panicked would unwind into its caller. None is known
+//! to, on any input; the caller's thread of one stream is the place that stops
+//! an unwinding, so that it ends that stream and no other.
+
+mod error;
+mod limits;
+pub mod video;
+
+pub use error::Error;
+pub use limits::Limits;

@@ -1,0 +1,18 @@
+/// What a stream may ask of a decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most luma samples in one picture. Default 4096 x 2304: a decoder keeps
+    /// up to 17 pictures of 1.5 bytes a sample, here 240 MB at the very worst.
+    pub max_picture_area: u64,
+    /// Largest width or height, in samples. Default 4096.
+    pub max_picture_side: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_picture_area: 4096 * 2304,
+            max_picture_side: 4096,
+        }
+    }
+}

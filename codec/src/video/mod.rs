@@ -1,0 +1,9 @@
+//! Pictures: decode, scale, encode.
+
+mod decode;
+mod encode;
+mod scale;
+
+pub use decode::{Backend, Decoder, open_decoder};
+pub use encode::{Encoder, EncoderConfig, open_encoder};
+pub use scale::Scaler;

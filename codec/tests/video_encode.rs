@@ -1,0 +1,161 @@
+//! Encoding, judged by ffmpeg's decoder.
+
+mod common;
+
+use std::sync::Arc;
+
+use media::{AccessUnit, Picture, Size, Ticks, Timestamp};
+use weir_codec::video::{EncoderConfig, open_encoder};
+
+fn config(size: Size, frame_rate: f64, video_kbps: u32) -> EncoderConfig {
+    EncoderConfig {
+        size,
+        frame_rate,
+        video_kbps,
+        max_kbps: video_kbps * 107 / 100,
+        buffer_kbits: video_kbps * 3 / 2,
+        threads: 1,
+    }
+}
+
+fn at(index: u32) -> Timestamp {
+    Timestamp::ZERO + Ticks::from_periods(i64::from(index), 30)
+}
+
+fn encode(
+    config: &EncoderConfig,
+    count: u32,
+    picture: impl Fn(u32) -> Picture,
+    key: impl Fn(u32) -> bool,
+) -> Vec<AccessUnit> {
+    let mut encoder = open_encoder(config).unwrap();
+    let announced = Arc::clone(encoder.config());
+    let units: Vec<_> = (0..count)
+        .map(|index| encoder.encode(&picture(index), key(index)).unwrap())
+        .collect();
+    assert!(
+        units
+            .iter()
+            .all(|unit| Arc::ptr_eq(&unit.config, &announced))
+    );
+    units
+}
+
+#[test]
+fn every_size_of_the_ladder_comes_back_at_its_size_and_close_to_its_source() {
+    for (width, height) in [
+        (640, 360),
+        (202, 360),
+        (854, 480),
+        (640, 270),
+        (320, 240),
+        (16, 16),
+    ] {
+        let size = Size::new(width, height);
+        let picture = |index| testkit::moving_pattern(size, index, at(index));
+        let units = encode(&config(size, 30.0, 2000), 12, picture, |_| false);
+        assert_eq!(units[0].config.h264().unwrap().size, size);
+        let directory = tempfile::tempdir().unwrap();
+        let path = common::write_annex_b(directory.path().join("out.h264"), &units);
+        let decoded = common::decode(&path);
+        let bytes = width as usize * height as usize * 3 / 2;
+        assert_eq!(decoded.len(), bytes * 12, "{size}");
+        let source = common::raw(&[Arc::new(picture(11))]);
+        let error: u64 = source
+            .iter()
+            .zip(&decoded[bytes * 11..])
+            .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2))
+            .sum();
+        let mean = error as f64 / bytes as f64;
+        assert!(mean < 60.0, "{size}: mean squared error {mean}");
+    }
+}
+
+#[test]
+fn key_units_come_when_asked_for_and_never_by_themselves() {
+    let size = Size::new(320, 180);
+    // A cut to other content at 20, 40 and 60, none of which asks for a key unit.
+    let picture = |index: u32| match index / 20 % 3 {
+        0 => testkit::moving_pattern(size, index, at(index)),
+        1 => testkit::flash(size, at(index)),
+        _ => testkit::moving_pattern(size, 1000 - index * 7, at(index)),
+    };
+    let units = encode(&config(size, 30.0, 800), 90, picture, |index| {
+        index == 33 || index == 34
+    });
+    let keys: Vec<_> = (0..90).filter(|&index| units[index].key).collect();
+    assert_eq!(keys, [0, 33, 34]);
+    for (index, unit) in units.iter().enumerate() {
+        assert_eq!((unit.pts, unit.dts), (at(index as u32), at(index as u32)));
+        let slices: Vec<u8> = bitstream::nal::lengths(&unit.data, 4)
+            .map(|nal| nal.unwrap()[0] & 31)
+            .collect();
+        assert_eq!(slices, [if unit.key { 5 } else { 1 }], "unit {index}");
+    }
+}
+
+#[test]
+fn the_parameter_sets_tell_profile_level_and_size() {
+    for (width, height, fps, level) in [
+        (640, 360, 30.0, 30),
+        (854, 480, 30.0, 31),
+        (1280, 720, 30.0, 31),
+        (1280, 720, 60.0, 32),
+        (1280, 720, 29.97, 31),
+        (1280, 720, 30.01, 31),
+        (640, 360, 25.0, 30),
+    ] {
+        let encoder = open_encoder(&config(Size::new(width, height), fps, 2800)).unwrap();
+        let config = encoder.config().h264().unwrap();
+        // Constrained further: frames only, no B slices.
+        assert_eq!((config.profile, config.constraints), (77, 0x4c));
+        assert_eq!(config.level, level, "{width}x{height} at {fps}");
+        assert_eq!(config.size, Size::new(width, height));
+        assert_eq!((config.sps.len(), config.pps.len()), (1, 1));
+        assert!(!config.interlaced && !config.high_fidelity);
+    }
+}
+
+#[test]
+fn a_picture_of_another_size_is_refused() {
+    let mut encoder = open_encoder(&config(Size::new(64, 64), 30.0, 300)).unwrap();
+    let other = Picture::black(Size::new(64, 48), Timestamp::ZERO);
+    assert!(encoder.encode(&other, false).is_err());
+    let mut cut = Picture::black(Size::new(64, 64), Timestamp::ZERO);
+    cut.planes[2].data.truncate(100);
+    assert!(encoder.encode(&cut, false).is_err());
+    let whole = Picture::black(Size::new(64, 64), Timestamp::ZERO);
+    assert!(encoder.encode(&whole, false).is_ok());
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let good = config(Size::new(64, 64), 30.0, 300);
+    let refused = |change: &dyn Fn(&mut EncoderConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        open_encoder(&config).err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(&|_| ()), None);
+    assert_eq!(
+        refused(&|config| config.size.width = 65).as_deref(),
+        Some("pictures of 65x64 have an odd side")
+    );
+    assert!(refused(&|config| config.size.width = 8).is_some());
+    assert!(refused(&|config| config.frame_rate = f64::NAN).is_some());
+    assert!(refused(&|config| config.max_kbps = 200).is_some());
+    assert!(refused(&|config| config.threads = 0).is_some());
+}
+
+#[test]
+fn noise_after_calm_pictures_does_not_end_the_stream() {
+    let size = Size::new(320, 180);
+    let picture = |index: u32| match index / 20 {
+        0 => testkit::flash(size, at(index)),
+        _ => testkit::noise(size, index, at(index)),
+    };
+    let units = encode(&config(size, 30.0, 800), 40, picture, |_| false);
+    let directory = tempfile::tempdir().unwrap();
+    let path = common::write_annex_b(directory.path().join("out.h264"), &units);
+    assert_eq!(common::decode(&path).len(), 40 * 320 * 180 * 3 / 2);
+}

@@ -1,0 +1,415 @@
+//! The command line: what can be said, and the commands that need no server.
+//!
+//! A flag that a file or a variable may set as well is an `Option` of unchecked
+//! text: a default here would silently overrule the file, and a check here
+//! would word its complaint unlike the other layers.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT_FILE, Environment, Flag, Invalid, Loaded};
+use crate::keys::{Key, KeyError, KeyRecord, Keys};
+use crate::name::StreamName;
+
+/// The whole command line. No `Debug`: URLs on it may hold stream keys.
+#[derive(Parser)]
+#[command(
+    name = "weir",
+    version,
+    about = "Live-streaming server: takes in RTMP, serves adaptive HLS",
+    after_help = "Settings come from flags, then WEIR_<SECTION>_<KEY> variables, then the file of --config, \
+                  then defaults; `weir config default` prints them all.\n\
+                  Exit codes: 0 done, 1 failed while running, 2 bad settings or usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the media server: take in RTMP, transcode, serve HLS
+    Serve(ServeArgs),
+    /// Turn an .flv file into an HLS ladder on disk, without a server
+    Transcode(TranscodeArgs),
+    /// Publish an .flv file in real time to an RTMP server
+    Publish(PublishArgs),
+    /// Manage stream keys; a running server follows at once
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Check a configuration file, or print the default one
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a server whether it takes new streams (exit code 0 when /readyz answers 200)
+    Health(HealthArgs),
+}
+
+/// Flags of `weir serve`.
+#[derive(Args, Default)]
+pub struct ServeArgs {
+    /// Where publishers connect, like 0.0.0.0:1935; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    pub rtmp: Option<String>,
+    /// Where viewers connect, like 0.0.0.0:8000; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Directory for stream keys and weir.ports.json [default: weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Who may publish: "keys" (holders of a key) or "open" (anybody; the key is the name)
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<String>,
+    /// Length of a segment, 1 to 10
+    #[arg(long, value_name = "SECONDS")]
+    pub segment: Option<String>,
+    /// Where recordings go; this build knows "none" alone
+    #[arg(long, value_name = "STORE")]
+    pub record: Option<String>,
+    /// What tells other servers who is live; this build knows "memory" alone
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<String>,
+    /// Address under which other servers reach this one; this build knows "auto" alone
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Form of log lines: "text" or "json"
+    #[arg(long, value_name = "FORM")]
+    pub log: Option<String>,
+    /// Configuration file (TOML) [env: WEIR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `weir transcode`.
+#[derive(Args)]
+pub struct TranscodeArgs {
+    /// An .flv file, or - for standard input
+    #[arg(value_name = "INPUT")]
+    pub input: PathBuf,
+    /// Directory for master.m3u8 and the rungs
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Configuration file (TOML) [env: WEIR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `weir publish`.
+#[derive(Args)]
+pub struct PublishArgs {
+    /// An .flv file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to, key included: rtmp://HOST[:PORT]/APP/KEY
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Start again at the end of the file; timestamps go on rising
+    #[arg(long = "loop")]
+    pub repeat: bool,
+    /// Publish this many times at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub copies: u32,
+}
+
+/// Arguments of `weir health`.
+#[derive(Args)]
+pub struct HealthArgs {
+    /// The server, like http://127.0.0.1:8000
+    #[arg(value_name = "URL")]
+    pub url: String,
+}
+
+/// `weir keys …`
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make one more key for a stream; prints it, this once, on the last line
+    Add(StreamArgs),
+    /// List the keys: stream, beginning of the key, age, state
+    List(DataArgs),
+    /// Make a new key for a stream and remove the old ones; prints it on the last line
+    Rotate(StreamArgs),
+    /// Refuse a stream's keys from now on, but keep them listed
+    Disable(KeyArgs),
+    /// Remove a stream's keys
+    Remove(KeyArgs),
+}
+
+/// Whose keys: the data directory.
+#[derive(Args)]
+pub struct DataArgs {
+    /// Data directory of the server [default: weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Configuration file (TOML) [env: WEIR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A stream.
+#[derive(Args)]
+pub struct StreamArgs {
+    /// The stream's name: what viewers see in the URL
+    #[arg(value_name = "NAME")]
+    pub name: StreamName,
+    /// Whose keys.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// A stream and perhaps one of its keys.
+#[derive(Args)]
+pub struct KeyArgs {
+    /// Only the key that begins so, as `weir keys list` shows it
+    #[arg(long = "key", value_name = "BEGINNING")]
+    pub prefix: Option<String>,
+    /// Which stream.
+    #[command(flatten)]
+    pub stream: StreamArgs,
+}
+
+/// `weir config …`
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Tell all that is wrong with a configuration file, one line each
+    Check {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print a file of all settings with their defaults
+    Default,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Success,
+    /// 1: failed while running.
+    Failure,
+    /// 2: bad settings or usage (as clap's own).
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+        })
+    }
+}
+
+impl ServeArgs {
+    /// The settings of this start.
+    pub fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
+        Config::load(&self.flags(), self.config.as_deref(), environment)
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let pairs = [
+            ("rtmp.listen", "--rtmp", &self.rtmp),
+            ("http.listen", "--http", &self.http),
+            ("data", "--data", &self.data),
+            ("auth.mode", "--auth", &self.auth),
+            ("hls.segment", "--segment", &self.segment),
+            ("record.store", "--record", &self.record),
+            ("registry.url", "--registry", &self.registry),
+            ("registry.advertise", "--advertise", &self.advertise),
+            ("log", "--log", &self.log),
+        ];
+        given(pairs)
+    }
+}
+
+impl TranscodeArgs {
+    /// The settings of this run.
+    pub fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
+        Config::load(&[], self.config.as_deref(), environment)
+    }
+}
+
+impl DataArgs {
+    fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
+        let flags = given([("data", "--data", &self.data)]);
+        Config::load(&flags, self.config.as_deref(), environment)
+    }
+}
+
+fn given<'a>(
+    pairs: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
+) -> Vec<Flag> {
+    let flag = |(setting, flag, value): (_, _, &Option<String>)| {
+        let value = value.clone()?;
+        Some(Flag {
+            setting,
+            flag,
+            value,
+        })
+    };
+    pairs.into_iter().filter_map(flag).collect()
+}
+
+/// Tells on `err` what is wrong with the settings, one line each.
+pub fn report(invalid: &Invalid, err: &mut dyn Write) -> Exit {
+    told(writeln!(err, "{invalid}"), Exit::Usage)
+}
+
+/// Runs `weir config`.
+pub fn run_config(command: &ConfigCommand, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    match command {
+        ConfigCommand::Check { file } => match Config::check_file(file) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    let _ = writeln!(err, "warning: {warning}");
+                }
+                told(writeln!(out, "{}: ok", file.display()), Exit::Success)
+            }
+            Err(invalid) => report(&invalid, err),
+        },
+        ConfigCommand::Default => told(out.write_all(DEFAULT_FILE.as_bytes()), Exit::Success),
+    }
+}
+
+/// Runs `weir keys`.
+pub fn run_keys(
+    command: &KeysCommand,
+    environment: &Environment,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
+    let data = match command {
+        KeysCommand::List(data) => data,
+        KeysCommand::Add(stream) | KeysCommand::Rotate(stream) => &stream.data,
+        KeysCommand::Disable(key) | KeysCommand::Remove(key) => &key.stream.data,
+    };
+    let config = match data.load(environment) {
+        Ok(loaded) => loaded.config,
+        Err(invalid) => return report(&invalid, err),
+    };
+    match change_keys(command, &config) {
+        Ok(text) => told(out.write_all(text.as_bytes()), Exit::Success),
+        Err(error) => told(writeln!(err, "{error}"), Exit::Failure),
+    }
+}
+
+fn change_keys(command: &KeysCommand, config: &Config) -> Result<String, KeyError> {
+    let keys = Keys::open(&config.data)?;
+    Ok(match command {
+        KeysCommand::Add(StreamArgs { name, .. }) => {
+            let key = keys.add(name)?;
+            format!("New key for stream {name}.\n{}", show_once(&key, config))
+        }
+        KeysCommand::Rotate(StreamArgs { name, .. }) => {
+            let key = keys.rotate(name)?;
+            format!(
+                "New key for stream {name}; the old ones are gone. A broadcast that is on the air goes on.\n{}",
+                show_once(&key, config)
+            )
+        }
+        KeysCommand::List(_) => table(&keys.list()?, &config.data),
+        KeysCommand::Disable(KeyArgs { prefix, stream }) => {
+            let count = keys.disable(&stream.name, prefix.as_deref())?;
+            format!(
+                "Disabled {} of stream {}.\n",
+                count_keys(count),
+                stream.name
+            )
+        }
+        KeysCommand::Remove(KeyArgs { prefix, stream }) => {
+            let count = keys.remove(&stream.name, prefix.as_deref())?;
+            format!("Removed {} of stream {}.\n", count_keys(count), stream.name)
+        }
+    })
+}
+
+fn count_keys(count: usize) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        _ => format!("{count} keys"),
+    }
+}
+
+/// What an encoder asks for; the key alone on the last line, for scripts.
+fn show_once(key: &Key, config: &Config) -> String {
+    format!(
+        "Encoder settings: server rtmp://HOST:{}/{}, and as the stream key (shown only this once):\n{}\n",
+        config.rtmp.listen.port(),
+        config.rtmp.app,
+        key.reveal(),
+    )
+}
+
+fn table(records: &[KeyRecord], directory: &Path) -> String {
+    if records.is_empty() {
+        return format!("There are no keys in {}.\n", directory.display());
+    }
+    let widest = records
+        .iter()
+        .map(|record| record.name.as_str().len())
+        .max();
+    let width = widest.unwrap_or(0).max("STREAM".len());
+    let mut text = format!(
+        "{:width$}  KEY        CREATED               STATE\n",
+        "STREAM"
+    );
+    for record in records {
+        let state = if record.disabled {
+            "disabled"
+        } else {
+            "enabled"
+        };
+        let created = UtcTime(record.created);
+        text += &format!(
+            "{:width$}  {}…  {created}  {state}\n",
+            record.name, record.prefix
+        );
+    }
+    text
+}
+
+/// Output that nobody reads (a closed pipe) changes nothing about the outcome,
+/// but output that is lost to a full disk does: the key is on it.
+fn told(written: io::Result<()>, exit: Exit) -> Exit {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failure,
+        _ => exit,
+    }
+}
+
+/// Seconds since 1970 as RFC 3339 shows them.
+struct UtcTime(u64);
+
+impl fmt::Display for UtcTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, second) = (self.0 / 86_400, self.0 % 86_400);
+        // Years begin in March here, so that a leap day is the last of its year.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 {
+            from_march + 3
+        } else {
+            from_march - 9
+        };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Settings: four layers in, one checked [`Config`] out.
+//!
+//! Flags beat environment variables, which beat the file, which beats the
+//! defaults. Everything is checked before a port is opened, all complaints are
+//! told at once, and each names the setting, the value, where it was given and
+//! what would be accepted. Downstream holds checked types and has nothing left
+//! to validate.
+//!
+//! The file is walked rather than deserialised: only so can one reading find
+//! every fault with its line, suggest the name that was meant, and treat the
+//! three layers alike. A setting that the documentation names but this build
+//! cannot honour yet stops the start instead of being ignored; such settings
+//! are checked in `sections` and have no field here.
+
+mod layers;
+mod problem;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use media::{Rung, Ticks};
+
+pub use layers::{Environment, Flag, Origin};
+pub use problem::{Invalid, Problem, Shown};
+
+/// Every setting that this build honours, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where stream keys and `weir.ports.json` live. Relative to the working
+    /// directory; created when it is missing.
+    pub data: PathBuf,
+    /// How log lines are written.
+    pub log: LogFormat,
+    /// Ingest.
+    pub rtmp: Rtmp,
+    /// Delivery.
+    pub http: Http,
+    /// The ladder and its playlists.
+    pub hls: Hls,
+    /// The sound of every rung.
+    pub audio: Audio,
+    /// Who may publish.
+    pub auth: AuthMode,
+    /// What the server takes on.
+    pub limits: Limits,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings of `[rtmp]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rtmp {
+    /// Where publishers connect. Port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The application in `rtmp://host/{app}/KEY` and in `/{app}/{name}.flv`;
+    /// a path element that is none of the server's own.
+    pub app: String,
+    /// How long a lost publisher may stay away and return to the same
+    /// broadcast. Always zero: this build ends the broadcast at once.
+    pub grace: Duration,
+    /// Whether a second publisher of a name displaces the first.
+    pub takeover: Takeover,
+}
+
+/// What happens when a name that is being published is published again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// The second publisher wins only when the first has gone silent.
+    Stale,
+    /// The second publisher wins.
+    Always,
+    /// The second publisher is refused.
+    Never,
+}
+
+/// Settings of `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where viewers connect. Port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Which pages may read media.
+    pub cors_origins: CorsOrigins,
+}
+
+/// The web origins whose pages may read playlists and segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// All (`*`).
+    Any,
+    /// These, in lower case without a path, as browsers send them. May be
+    /// empty: no page of another origin.
+    Only(Vec<String>),
+}
+
+/// Settings of `[hls]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hls {
+    /// Whether streams are transcoded and packaged at all.
+    pub enabled: bool,
+    /// Length of a segment, 1 to 10 s. Under 1 s a playlist would be fetched
+    /// more often than media; over 10 s a viewer would be half a minute behind.
+    pub segment: Ticks,
+    /// Segments listed, 3 to 900. A live playlist may not be shorter than three
+    /// target durations (RFC 8216, 6.2.2); 900 is a quarter of an hour of the
+    /// shortest segments.
+    pub window: usize,
+    /// How long an ended stream stays playable, up to a day.
+    pub retain: Duration,
+    /// The ladder, in the order of the file: 1 to 8 rungs with names of their
+    /// own; may be empty only when `enabled` is not set.
+    pub rungs: Vec<Rung>,
+}
+
+/// Settings of `[audio]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audio {
+    /// Whether sound is copied or encoded.
+    pub mode: AudioMode,
+    /// Rate of encoded sound in kbit/s, 32 to 320.
+    pub kbps: u32,
+    /// Samples a second of encoded sound: 44100 or 48000.
+    pub sample_rate: u32,
+}
+
+/// Whether sound is copied or encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioMode {
+    /// Copied when the source is what every player takes, encoded otherwise.
+    Auto,
+    /// Copied, whatever AAC it is.
+    Copy,
+    /// Encoded.
+    Encode,
+}
+
+/// Who may publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Whoever holds a key of [`crate::keys`].
+    Keys,
+    /// Everybody; the key in the URL is the stream's name.
+    Open,
+}
+
+/// Settings of `[limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// RTMP connections open at once, 1 to 100,000.
+    pub connections: usize,
+    /// Streams live at once.
+    pub streams: StreamLimit,
+}
+
+/// How many streams may be live at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamLimit {
+    /// As many as the server finds it can carry.
+    Auto,
+    /// At most this many, 1 to 10,000.
+    AtMost(usize),
+}
+
+/// A good configuration and what is worth saying about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// One line each, to be logged at the start.
+    pub warnings: Vec<String>,
+}
+
+/// The file of all defaults, commented: what `weir config default` prints.
+pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+impl Config {
+    /// Reads all layers. Without `file`, the variable `WEIR_CONFIG` may name one.
+    pub fn load(
+        flags: &[Flag],
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Loaded, Invalid> {
+        let named = environment.value(layers::CONFIG_VARIABLE);
+        let path = file.or_else(|| named.as_deref().map(Path::new));
+        let Some(path) = path else {
+            return reader::read(flags, environment, None).outcome();
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            let path = path.to_owned();
+            Invalid(vec![Problem::Unreadable { path, source }])
+        })?;
+        Self::from_text(flags, environment, path, &text)
+    }
+
+    /// Checks one file alone, without environment or flags.
+    pub fn check_file(path: &Path) -> Result<Loaded, Invalid> {
+        Self::load(&[], Some(path), &Environment::default())
+    }
+
+    fn from_text(
+        flags: &[Flag],
+        environment: &Environment,
+        path: &Path,
+        text: &str,
+    ) -> Result<Loaded, Invalid> {
+        let file = layers::File::parse(path, text).map_err(Invalid)?;
+        reader::read(flags, environment, Some(&file)).outcome()
+    }
+}
+
+impl Default for Config {
+    /// What a start without any setting uses.
+    fn default() -> Self {
+        reader::read(&[], &Environment::default(), None).config
+    }
+}

@@ -1,0 +1,509 @@
+//! Every setting there is: its name, its bounds, its default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use media::{Rung, Size, Ticks};
+
+use super::layers::Raw;
+use super::problem::Problem;
+use super::reader::{Item, Noted, Reader};
+use super::value::{self, Read};
+use super::{
+    Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Rtmp,
+    StreamLimit, Takeover,
+};
+
+impl Reader<'_> {
+    /// Reads every section, those included whose features are still to come.
+    pub(super) fn config(&mut self) -> Config {
+        let config = Config {
+            data: self.data(),
+            log: self.get("log", value::word(LOG_FORMATS), LogFormat::Text),
+            rtmp: self.rtmp(),
+            http: self.http(),
+            hls: self.hls(),
+            audio: self.audio(),
+            auth: self.auth(),
+            limits: self.limits(),
+        };
+        self.record();
+        self.registry();
+        self.relay();
+        self.drain();
+        self.listeners_apart(config.rtmp.listen, config.http.listen);
+        config
+    }
+
+    fn data(&mut self) -> PathBuf {
+        let given = self.layers.find_named("data", Some("MEDIA_ROOT"));
+        given
+            .and_then(|given| self.check("data", &given, value::path))
+            .unwrap_or_else(|| PathBuf::from("weir-data"))
+    }
+
+    fn rtmp(&mut self) -> Rtmp {
+        let rtmp = Rtmp {
+            listen: self.get("rtmp.listen", value::listen, any_address(1935)),
+            app: self.get("rtmp.app", value::path_element, "stream".to_owned()),
+            grace: self.grace(),
+            takeover: self.get("rtmp.takeover", value::word(TAKEOVERS), Takeover::Stale),
+        };
+        let proxies = value::list(value::network);
+        let default = "leave it at [] (loopback is always believed)";
+        self.later("rtmp.proxy_protocol_from", proxies, &[vec![]], default);
+        let no_tls = "leave it out and put a TLS proxy in front";
+        self.later("rtmp.tls_listen", value::listen, &[], no_tls);
+        self.later("rtmp.tls_cert", value::path, &[], no_tls);
+        self.later("rtmp.tls_key", value::path, &[], no_tls);
+        rtmp
+    }
+
+    /// Publishers cannot come back to a broadcast yet. The documented default
+    /// is let through with a warning, so that a file made from the
+    /// documentation starts.
+    fn grace(&mut self) -> Duration {
+        let documented = Duration::from_secs(30);
+        let given = self.later(
+            "rtmp.grace",
+            value::duration(Duration::ZERO..=HOUR),
+            &[Duration::ZERO, documented],
+            "leave it at \"0s\"",
+        );
+        if given == Some(documented) {
+            self.warnings.push(
+                "rtmp.grace = \"30s\" is taken as \"0s\": this build ends a broadcast when its publisher is lost"
+                    .to_owned(),
+            );
+        }
+        Duration::ZERO
+    }
+
+    fn http(&mut self) -> Http {
+        let any = vec!["*".to_owned()];
+        let origins = value::list(value::web_origin);
+        let listen = self.get("http.listen", value::listen, any_address(8000));
+        let origins = self.get("http.cors_origins", origins, any);
+        let cors_origins = if origins.iter().any(|origin| origin == "*") {
+            CorsOrigins::Any
+        } else {
+            CorsOrigins::Only(origins)
+        };
+        Http {
+            listen,
+            cors_origins,
+        }
+    }
+
+    fn hls(&mut self) -> Hls {
+        let enabled = self.get("hls.enabled", value::switch, true);
+        let segment = value::duration(Duration::from_secs(1)..=Duration::from_secs(10));
+        let segment = self.get("hls.segment", segment, Duration::from_secs(6));
+        let window = self.get("hls.window", value::count(3..=900), 10);
+        let retain = value::duration(Duration::ZERO..=24 * HOUR);
+        let retain = self.get("hls.retain", retain, Duration::from_secs(120));
+        let off = value::word(PASSTHROUGHS);
+        self.later(
+            "hls.passthrough",
+            off,
+            &[Passthrough::Off],
+            "leave it at \"off\"",
+        );
+        let rungs = self.rungs(enabled);
+
+        if window < 6 {
+            self.warnings.push(format!(
+                "hls.window = {window}: Apple's players ask for at least 6 segments in a live playlist"
+            ));
+        }
+        let listed = segment * window;
+        if retain < listed {
+            self.warnings.push(format!(
+                "hls.retain = {:?} is shorter than the playlist ({:?}): the last viewers of an ended stream lose its end",
+                value::show_duration(retain),
+                value::show_duration(listed),
+            ));
+        }
+        Hls {
+            enabled,
+            segment: Ticks::from_millis(segment.as_millis() as i64),
+            window: window as usize,
+            retain,
+            rungs,
+        }
+    }
+
+    fn rungs(&mut self, enabled: bool) -> Vec<Rung> {
+        let Some(items) = self.items("hls.rung") else {
+            return default_ladder();
+        };
+        let given = items.len();
+        if given > MAX_RUNGS || (given == 0 && enabled) {
+            self.problems.push(Problem::Contradiction(format!(
+                "hls.rung: there are {given} rungs; expected 1 to {MAX_RUNGS}, or hls.enabled = false"
+            )));
+        }
+        let mut rungs: Vec<Rung> = Vec::new();
+        for mut item in items {
+            // What is wrong with a rung has been noted; the others are read on.
+            let Ok(rung) = self.rung(&mut item) else {
+                item.finish(self);
+                continue;
+            };
+            let twin = |other: &Rung| other.name().eq_ignore_ascii_case(rung.name());
+            if rungs.iter().any(twin) {
+                self.problems.push(Problem::Contradiction(format!(
+                    "{} ({}): another rung is named {:?} already",
+                    item.setting,
+                    item.origin,
+                    rung.name(),
+                )));
+            }
+            item.finish(self);
+            rungs.push(rung);
+        }
+        rungs
+    }
+
+    fn rung(&mut self, item: &mut Item) -> Result<Rung, Noted> {
+        let name = item.need(self, "name", value::any_text);
+        let width = item.need(self, "width", value::count(16..=4096));
+        let height = item.need(self, "height", value::count(16..=4096));
+        let video_kbps = item.need(self, "video_kbps", value::count(1..=100_000_u32));
+        let max_kbps = item.get(self, "max_kbps", value::count(1..=100_000));
+        let buffer_kbits = item.get(self, "buffer_kbits", value::count(1..=1_000_000));
+        let max_fps = item.get(self, "fps", value::decimal(1.0..=120.0));
+        if let Some(given) = item.find("preset") {
+            self.unsupported(&item.name("preset"), &given, "leave it out");
+        }
+        if item.get(self, "listed", value::switch)? == Some(false)
+            && let Some(given) = item.find("listed")
+        {
+            self.unsupported(&item.name("listed"), &given, "leave it at true");
+        }
+
+        let name = name?;
+        let bounds = Size::new(width?, height?);
+        let video_kbps = video_kbps?;
+        let max_kbps = max_kbps?.unwrap_or_else(|| (video_kbps * 107 / 100).min(100_000));
+        let buffer_kbits = buffer_kbits?.unwrap_or(video_kbps * 3 / 2);
+        let built = Rung::new(&name, bounds, video_kbps, max_kbps, buffer_kbits);
+        let why = match built {
+            // What a relay target calls the publisher's own pictures.
+            Ok(_) if name == "source" => "name \"source\" is reserved".to_owned(),
+            Ok(mut rung) => {
+                rung.max_fps = max_fps?;
+                return Ok(rung);
+            }
+            Err(why) => why.to_string(),
+        };
+        let place = format!("{} ({})", item.setting, item.origin);
+        self.problems
+            .push(Problem::Contradiction(format!("{place}: {why}")));
+        Err(Noted)
+    }
+
+    fn audio(&mut self) -> Audio {
+        Audio {
+            mode: self.get("audio.mode", value::word(AUDIO_MODES), AudioMode::Auto),
+            kbps: self.get("audio.kbps", value::count(32..=320), 128),
+            sample_rate: self.get("audio.sample_rate", sample_rate, 48_000),
+        }
+    }
+
+    fn auth(&mut self) -> AuthMode {
+        let built = "choose \"keys\" or \"open\"";
+        let accepted = [Auth::Keys, Auth::Open];
+        let mode = self.later("auth.mode", value::word(AUTH_MODES), &accepted, built);
+        let none = [String::new()];
+        self.later("auth.webhook", value::any_text, &none, "leave it at \"\"");
+        self.later(
+            "auth.webhook_secret",
+            value::any_text,
+            &none,
+            "leave it at \"\"",
+        );
+        let open = [Play::Open];
+        self.later(
+            "auth.play",
+            value::word(PLAYS),
+            &open,
+            "leave it at \"open\"",
+        );
+        match mode {
+            Some(Auth::Open) => AuthMode::Open,
+            // A bad mode has been noted and the start stops.
+            Some(Auth::Keys | Auth::Webhook) | None => AuthMode::Keys,
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            connections: self.get("limits.connections", value::count(1..=100_000), 1000),
+            streams: self.get("limits.streams", stream_limit, StreamLimit::Auto),
+        }
+    }
+
+    fn record(&mut self) {
+        let none = [Store::None];
+        let off = "leave it at \"none\"";
+        if self.later("record.store", store, &none, off).is_none() {
+            self.inherited(
+                "ASSETS_BUCKET",
+                "recording is not built yet, nothing is kept",
+            );
+        }
+        let alone = "leave it out";
+        let merge = value::duration(Duration::ZERO..=24 * HOUR);
+        self.later("record.merge", merge, &[Duration::from_secs(120)], alone);
+        self.later(
+            "record.spool_limit",
+            value::size(64 << 20),
+            &[20 << 30],
+            alone,
+        );
+        self.later("record.keep_days", value::count(0..=36_500), &[0], alone);
+        self.later("record.endpoint", value::any_text, &[String::new()], alone);
+        self.later("record.region", value::any_text, &[String::new()], alone);
+        self.later("record.path_style", value::switch, &[false], alone);
+    }
+
+    fn registry(&mut self) {
+        let memory = [Registry::Memory];
+        let off = "leave it at \"memory\"";
+        if self
+            .later("registry.url", registry_url, &memory, off)
+            .is_none()
+        {
+            self.inherited(
+                "CACHE_DOMAIN",
+                "a shared registry is not built yet, this server works alone",
+            );
+        }
+        let alone = "leave it out";
+        let auto = [Advertise::Auto];
+        self.later("registry.advertise", advertise, &auto, alone);
+        let lease = value::duration(Duration::from_secs(3)..=HOUR);
+        self.later("registry.lease", lease, &[Duration::from_secs(15)], alone);
+        let accept = [OnOutage::Accept];
+        self.later(
+            "registry.on_outage",
+            value::word(ON_OUTAGES),
+            &accept,
+            alone,
+        );
+    }
+
+    fn relay(&mut self) {
+        let alone = "leave it out";
+        self.later("relay.allow_private", value::switch, &[false], alone);
+        let hold = value::duration(Duration::ZERO..=HOUR);
+        let defaults = [Duration::ZERO, Duration::from_secs(30)];
+        self.later("relay.hold", hold, &defaults, alone);
+        for mut item in self.items("relay.target").unwrap_or_default() {
+            let mut known = true;
+            for key in ["name", "url", "key", "stream", "rung"] {
+                known &= item.get(self, key, value::any_text).is_ok();
+            }
+            if known {
+                self.problems.push(Problem::Contradiction(format!(
+                    "{} ({}): this build does not support relays yet; leave the target out",
+                    item.setting, item.origin,
+                )));
+            }
+            item.finish(self);
+        }
+    }
+
+    /// Without a shared registry a drain has nobody to hand streams to.
+    fn drain(&mut self) {
+        let max = value::duration(Duration::ZERO..=HOUR);
+        let defaults = [Duration::ZERO, Duration::from_secs(100)];
+        self.later("drain.max", max, &defaults, "leave it out");
+    }
+
+    /// A variable of the system that weir replaces, for something that is not
+    /// built: a task definition carries it, so it must not stop the start.
+    fn inherited(&mut self, name: &str, what: &str) {
+        if self.layers.environment().value(name).is_some() {
+            self.warnings
+                .push(format!("environment {name} is set: {what}"));
+        }
+    }
+
+    fn listeners_apart(&mut self, rtmp: SocketAddr, http: SocketAddr) {
+        let (a, b) = (rtmp.ip(), http.ip());
+        // `[::]` takes the port for IPv4 as well on Linux.
+        let same_host = a == b || a.is_unspecified() || b.is_unspecified();
+        if rtmp.port() != 0 && rtmp.port() == http.port() && same_host {
+            self.problems.push(Problem::Contradiction(format!(
+                "rtmp.listen and http.listen both take port {}: each needs its own",
+                rtmp.port(),
+            )));
+        }
+    }
+}
+
+/// All IPv4 interfaces: what containers and port mappings expect.
+fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
+}
+
+/// The original system's ladder, with a 480p box that holds 16:9.
+fn default_ladder() -> Vec<Rung> {
+    [
+        ("360p", Size::new(640, 360), 800, 856, 1200),
+        ("480p", Size::new(854, 480), 1400, 1498, 2100),
+        ("720p", Size::new(1280, 720), 2800, 2996, 4200),
+    ]
+    .into_iter()
+    .map(|(name, bounds, video, max, buffer)| {
+        Rung::new(name, bounds, video, max, buffer).expect("the default ladder is sound")
+    })
+    .collect()
+}
+
+/// Rungs in the longest ladder: each costs an encoder, and no player gains from
+/// more steps.
+const MAX_RUNGS: usize = 8;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const TAKEOVERS: &[(&str, Takeover)] = &[
+    ("stale", Takeover::Stale),
+    ("always", Takeover::Always),
+    ("never", Takeover::Never),
+];
+
+const AUDIO_MODES: &[(&str, AudioMode)] = &[
+    ("auto", AudioMode::Auto),
+    ("copy", AudioMode::Copy),
+    ("encode", AudioMode::Encode),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Passthrough {
+    Off,
+    Auto,
+}
+
+const PASSTHROUGHS: &[(&str, Passthrough)] =
+    &[("off", Passthrough::Off), ("auto", Passthrough::Auto)];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Auth {
+    Keys,
+    Open,
+    Webhook,
+}
+
+const AUTH_MODES: &[(&str, Auth)] = &[
+    ("keys", Auth::Keys),
+    ("open", Auth::Open),
+    ("webhook", Auth::Webhook),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Play {
+    Open,
+    Token,
+}
+
+const PLAYS: &[(&str, Play)] = &[("open", Play::Open), ("token", Play::Token)];
+
+#[derive(Clone, Copy, PartialEq)]
+enum OnOutage {
+    Accept,
+    Refuse,
+}
+
+const ON_OUTAGES: &[(&str, OnOutage)] =
+    &[("accept", OnOutage::Accept), ("refuse", OnOutage::Refuse)];
+
+/// The two rates of AAC that every player and relay destination takes.
+fn sample_rate(raw: &Raw) -> Read<u32> {
+    let read = value::count(44_100..=48_000)(raw);
+    let known = read.ok().filter(|rate| matches!(rate, 44_100 | 48_000));
+    known.ok_or_else(|| "44100 or 48000".to_owned())
+}
+
+fn stream_limit(raw: &Raw) -> Read<StreamLimit> {
+    if matches!(raw, Raw::Text(text) if text == "auto") {
+        return Ok(StreamLimit::Auto);
+    }
+    let count = value::count(1..=10_000)(raw);
+    count
+        .map(StreamLimit::AtMost)
+        .map_err(|expected| format!("\"auto\" or {expected}"))
+}
+
+#[derive(PartialEq)]
+enum Store {
+    None,
+    Elsewhere,
+}
+
+fn store(raw: &Raw) -> Read<Store> {
+    let expected = || "\"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"".to_owned();
+    let Raw::Text(text) = raw else {
+        return Err(expected());
+    };
+    if text == "none" {
+        return Ok(Store::None);
+    }
+    let directory = text
+        .strip_prefix("file://")
+        .is_some_and(|path| path.starts_with('/'));
+    let bucket = text
+        .strip_prefix("s3://")
+        .and_then(|rest| rest.split('/').next());
+    if directory || bucket.is_some_and(|bucket| !bucket.is_empty()) {
+        return Ok(Store::Elsewhere);
+    }
+    Err(expected())
+}
+
+#[derive(PartialEq)]
+enum Registry {
+    Memory,
+    Shared,
+}
+
+fn registry_url(raw: &Raw) -> Read<Registry> {
+    let Raw::Text(text) = raw else {
+        return Err(REGISTRY_URL.to_owned());
+    };
+    let host = text
+        .strip_prefix("redis://")
+        .or_else(|| text.strip_prefix("rediss://"));
+    match host {
+        _ if text == "memory" => Ok(Registry::Memory),
+        Some(host) if !host.is_empty() => Ok(Registry::Shared),
+        _ => Err(REGISTRY_URL.to_owned()),
+    }
+}
+
+const REGISTRY_URL: &str = "\"memory\", \"redis://HOST[:PORT][/DB]\" or \"rediss://…\"";
+
+#[derive(PartialEq)]
+enum Advertise {
+    Auto,
+    Address,
+}
+
+fn advertise(raw: &Raw) -> Read<Advertise> {
+    let Raw::Text(text) = raw else {
+        return Err("\"auto\" or HOST:PORT".to_owned());
+    };
+    let port = text
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse::<u16>()));
+    match port {
+        _ if text == "auto" => Ok(Advertise::Auto),
+        Some((host, Ok(1..))) if !host.is_empty() => Ok(Advertise::Address),
+        _ => Err("\"auto\" or HOST:PORT".to_owned()),
+    }
+}

@@ -1,0 +1,34 @@
+# Everything is in scripts/; this file gives it names.
+
+.PHONY: help demo run test fuzz fmt clean
+
+help:
+	@echo "make demo            build, start and publish the bundled clip; says where to watch"
+	@echo "make run             build and start the server alone (ARGS=\"--auth open\" for flags)"
+	@echo "make test            set up what is missing and run every check"
+	@echo "make fuzz SECONDS=n  run each fuzz target for n seconds (30)"
+	@echo "make fmt             format all sources"
+	@echo "make clean           remove what was built"
+
+demo:
+	@scripts/demo.sh
+
+run:
+	@scripts/setup.sh build
+	@scripts/npm.sh server/web
+	@cargo run --release --locked --package weir-server -- serve $(ARGS)
+
+test:
+	@scripts/test.sh
+
+fuzz:
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(or $(SECONDS),30)
+
+fmt:
+	@cargo fmt --all
+	@cargo fmt --manifest-path fuzz/Cargo.toml
+
+clean:
+	@cargo clean
+	@rm -rf server/web/node_modules tests/browser/node_modules

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Installs what this machine lacks for building and testing weir.
+#
+#   scripts/setup.sh [build|test|obs]...
+#
+# build   what `cargo build` and `make demo` need (the default)
+# test    also what `make test` needs: publishers and players we did not write
+# obs     OBS Studio without a screen, to publish as streamers do
+#
+# Says what it installs, asks nothing, and does nothing when nothing is missing.
+set -euo pipefail
+
+# The first Rust with everything the workspace uses (rust-version in Cargo.toml).
+rust_needed=1.95
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+missing=()
+want() { # COMMAND PACKAGE...: the packages, unless the command is there
+    has "$1" || missing+=("${@:2}")
+}
+want_package() { # PACKAGE...: things that are no commands
+    local package
+    for package; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+}
+
+group_build() {
+    want nasm nasm
+    want g++ g++
+    want cc gcc
+    want make make
+    want pkg-config pkg-config
+    want curl curl ca-certificates
+    want node nodejs
+    want npm npm
+}
+
+group_test() {
+    group_build
+    want ffmpeg ffmpeg
+    want gst-launch-1.0 gstreamer1.0-tools
+    want_package gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
+        gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    want chromium chromium fonts-dejavu-core
+    want nginx nginx
+    want_package libnginx-mod-rtmp
+}
+
+group_obs() {
+    want obs obs-studio
+    want Xvfb xvfb
+    want xauth xauth
+    want import imagemagick
+}
+
+check_rust() {
+    local version
+    if ! has cargo || ! has rustc; then
+        die "Rust is not here. Install it from https://rustup.rs (weir needs Rust $rust_needed or newer), then run this again."
+    fi
+    version=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n' "$rust_needed" "$version" | sort -V | head -n1)" != "$rust_needed" ]; then
+        die "Rust $version is too old: weir needs $rust_needed or newer (rustup update stable)."
+    fi
+}
+
+install() {
+    local root=()
+    has apt-get || die "this machine lacks: ${missing[*]} (Debian's names). Only Debian and its relatives are set up automatically; install these and run again."
+    if [ "$(id -u)" -ne 0 ]; then
+        has sudo || die "installing ${missing[*]} takes root, and there is no sudo"
+        root=(sudo)
+    fi
+    say "installing with apt-get: ${missing[*]}"
+    local quiet=(-qq -o Dpkg::Use-Pty=0)
+    "${root[@]}" apt-get "${quiet[@]}" update
+    # RUNLEVEL=1 keeps Debian from starting services, nginx on port 80 among them.
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get "${quiet[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+    say "done"
+}
+
+[ $# -gt 0 ] || set -- build
+for group; do
+    case $group in
+        build | test | obs) "group_$group" ;;
+        *) die "no group called $group: build, test or obs" ;;
+    esac
+done
+# Rust first: without it the packages would be of no use.
+check_rust
+if [ ${#missing[@]} -gt 0 ]; then
+    install
+fi

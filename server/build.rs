@@ -36,7 +36,8 @@ fn main() -> io::Result<()> {
 
     for page in ["player.html", "index.html"] {
         let text = String::from_utf8(source(web, page)?).map_err(io::Error::other)?;
-        fs::write(out.join(page), text.replace("{{VERSION}}", &version))?;
+        let text = without_note(&text).replace("{{VERSION}}", &version);
+        fs::write(out.join(page), text)?;
     }
     Ok(())
 }
@@ -77,6 +78,14 @@ fn source(web: &Path, name: &str) -> io::Result<Vec<u8>> {
     let path = web.join(name);
     println!("cargo::rerun-if-changed={}", path.display());
     fs::read(path)
+}
+
+/// The note on placeholders above `<html>` is for us, not for viewers.
+fn without_note(page: &str) -> String {
+    match (page.find("<!-- "), page.find("<html")) {
+        (Some(note), Some(html)) if note < html => format!("{}{}", &page[..note], &page[html..]),
+        _ => page.to_owned(),
+    }
 }
 
 /// The map is not served, so a browser's tools would ask for it in vain.

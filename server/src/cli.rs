@@ -105,7 +105,7 @@ pub struct PublishArgs {
     /// An .flv file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to, key included: rtmp://HOST[:PORT]/APP/KEY
+    /// Where to, key included, like `rtmp://127.0.0.1:1935/stream/KEY`
     #[arg(value_name = "URL")]
     pub url: String,
     /// Start again at the end of the file; timestamps go on rising

@@ -49,7 +49,8 @@ pub struct KeyRecord {
     pub prefix: String,
     /// When it was made, in seconds since 1970.
     pub created: u64,
-    /// A disabled key is refused and can be enabled by nothing but a new one.
+    /// Refused. There is no way back: a stream that may publish again gets a
+    /// new key.
     #[serde(default)]
     pub disabled: bool,
 }

@@ -264,19 +264,6 @@ impl<'a> Layers<'a> {
         self.find_in_file(setting)
     }
 
-    /// For lists of tables, which only a file can hold.
-    pub(super) fn find_list(&mut self, setting: &'static str) -> Option<Given> {
-        self.asked.push(setting);
-        let name = variable(setting);
-        if let Some(value) = self.environment.value(&name) {
-            return Some(Given {
-                raw: Raw::Text(value.into_owned()),
-                origin: Origin::Environment(name),
-            });
-        }
-        self.find_in_file(setting)
-    }
-
     fn find_in_file(&self, setting: &str) -> Option<Given> {
         let file = self.file?;
         let entry = file.entry(setting)?;

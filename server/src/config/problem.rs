@@ -114,8 +114,8 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// A value fit for a message: one line, control characters escaped, at most
-/// [`Shown::MAX_CHARS`], secrets hidden.
+/// A value fit for a message: one short line, control characters escaped,
+/// secrets hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(String);
 

@@ -16,9 +16,6 @@ pub(super) struct Reading {
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
-    /// Every setting there is.
-    #[cfg(test)]
-    pub(super) settings: Vec<&'static str>,
 }
 
 impl Reading {
@@ -35,19 +32,13 @@ impl Reading {
 
 /// Reads and checks every setting.
 pub(super) fn read(flags: &[Flag], environment: &Environment, file: Option<&File>) -> Reading {
-    let mut reader = Reader {
-        layers: Layers::new(flags, environment, file),
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut reader = Reader::new(Layers::new(flags, environment, file));
     let config = reader.config();
     reader.problems.extend(reader.layers.unknown());
     Reading {
         config,
         problems: reader.problems,
         warnings: reader.warnings,
-        #[cfg(test)]
-        settings: reader.layers.asked().to_vec(),
     }
 }
 
@@ -58,7 +49,15 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(layers: Layers<'a>) -> Self {
+        Self {
+            layers,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// The value of `setting`, or `default` when it is not given or bad.
     pub(super) fn get<T>(
         &mut self,
@@ -122,7 +121,7 @@ impl Reader<'_> {
     /// The tables of a `[[list]]` of the file; `None` when it is not given, or
     /// is no list.
     pub(super) fn items(&mut self, setting: &'static str) -> Option<Vec<Item>> {
-        let given = self.layers.find_list(setting)?;
+        let given = self.layers.find(setting)?;
         let mut items = Vec::new();
         let (Raw::List(entries), Origin::File { path, .. }) = (&given.raw, &given.origin) else {
             self.not_tables(setting, &given);

@@ -51,8 +51,12 @@ impl Reader<'_> {
             takeover: self.get("rtmp.takeover", value::word(TAKEOVERS), Takeover::Stale),
         };
         let proxies = value::list(value::network);
-        let default = "leave it at [] (loopback is always believed)";
-        self.later("rtmp.proxy_protocol_from", proxies, &[vec![]], default);
+        self.later(
+            "rtmp.proxy_protocol_from",
+            proxies,
+            &[vec![]],
+            "leave it at []",
+        );
         let no_tls = "leave it out and put a TLS proxy in front";
         self.later("rtmp.tls_listen", value::listen, &[], no_tls);
         self.later("rtmp.tls_cert", value::path, &[], no_tls);

@@ -138,6 +138,24 @@ fn files_are_for_their_owner_alone() {
     }
 }
 
+/// Needs root, as the command does that could take a file away.
+#[test]
+fn roots_command_leaves_the_files_to_the_servers_user() {
+    const SERVER: u32 = 12_345;
+    let dir = tempfile::tempdir().unwrap();
+    if std::os::unix::fs::chown(dir.path(), Some(SERVER), Some(SERVER)).is_err() {
+        return;
+    }
+    let keys = keys_in(&dir);
+    for _ in 0..2 {
+        keys.add(&name("live")).unwrap();
+        for file in ["keys.json", "keys.lock"] {
+            let owner = fs::metadata(dir.path().join(file)).unwrap();
+            assert_eq!((owner.uid(), owner.gid()), (SERVER, SERVER), "{file}");
+        }
+    }
+}
+
 #[test]
 fn a_command_takes_effect_on_a_running_server() {
     let dir = tempfile::tempdir().unwrap();

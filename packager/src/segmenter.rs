@@ -68,7 +68,9 @@ impl Default for SegmenterConfig {
 pub struct Segmenter {
     config: SegmenterConfig,
     muxer: Muxer,
+    /// The tracks of the present timeline.
     tracks: Option<Tracks>,
+    /// What was said about tracks last; `None`: they are taken as they come.
     announced: Option<Tracks>,
     /// Unfinished segments, oldest first: never empty, and all but the last one
     /// have an end and wait for sound only.
@@ -141,7 +143,7 @@ impl Segmenter {
         Self {
             muxer: Muxer::new(config.ts_offset),
             tracks: config.tracks,
-            announced: None,
+            announced: config.tracks,
             open: VecDeque::from([Open::default()]),
             ready: VecDeque::new(),
             next_number: config.first_number,
@@ -157,15 +159,17 @@ impl Segmenter {
     /// since the start or the last discontinuity, otherwise from the next
     /// discontinuity on.
     pub fn announce(&mut self, tracks: Tracks) {
+        self.announced = Some(tracks);
         if self.last_video.is_none() && self.last_audio.is_none() {
-            self.tracks = Some(tracks);
-        } else {
-            self.announced = Some(tracks);
+            self.tracks = self.announced;
         }
     }
 
     /// Adds a unit. A video unit goes into the segment of the last cut, an audio
     /// unit into the one its pts falls in, or the oldest unfinished one.
+    ///
+    /// The first picture of a segment must be a key picture: the playlists
+    /// promise independent segments.
     ///
     /// On an error the unit was not taken and nothing else changed: `Malformed`
     /// and `Bitstream` are the unit's own, after `Limit` the stream cannot go on
@@ -182,29 +186,11 @@ impl Segmenter {
                 max: self.config.max_bytes as u64,
             });
         }
-        let last = self.open.len() - 1;
-        let index = match unit.track {
-            Track::Video => last,
-            Track::Audio => {
-                let before_end = |open: &Open| open.end.is_none_or(|end| unit.pts < end);
-                self.open.iter().position(before_end).unwrap_or(last)
-            }
-        };
-        let Some(open) = self.open.get_mut(index) else {
-            return Ok(());
-        };
-        self.bytes += size;
-        open.bytes += size;
         match unit.track {
-            Track::Video => {
-                self.last_video = Some(unit.dts);
-                open.video.push(unit);
-            }
-            Track::Audio => {
-                self.last_audio = Some(unit.dts);
-                open.audio.push(unit);
-            }
+            Track::Video => self.place_picture(unit)?,
+            Track::Audio => self.place_sound(unit),
         }
+        self.bytes += size;
         while self.oldest_is_complete() {
             self.close_oldest()?;
         }
@@ -247,11 +233,12 @@ impl Segmenter {
     /// unit.
     ///
     /// Everything pushed before is finished without waiting; everything pushed
-    /// afterwards belongs to the new timeline, whatever its timestamps.
+    /// afterwards belongs to the new timeline, whatever its timestamps. Its
+    /// tracks are those announced last, or seen anew where none ever were.
     pub fn cut_discontinuity(&mut self, old_end: Timestamp, at: Timestamp) -> Result<(), Error> {
         self.close_all(old_end)?;
         self.muxer.discontinuity();
-        self.tracks = self.announced.take();
+        self.tracks = self.announced;
         self.last_video = None;
         self.last_audio = None;
         let discontinuity = self.next_number != self.config.first_number;
@@ -299,6 +286,44 @@ impl Segmenter {
             return malformed("dts does not rise above the one before");
         }
         Unit::new(unit)
+    }
+
+    /// Puts `unit` into the newest segment. The first picture says when that
+    /// starts, and the one before ends, should the cut have been told otherwise.
+    fn place_picture(&mut self, unit: Unit) -> Result<(), Error> {
+        let mut newest = self.open.iter_mut().rev();
+        let (Some(open), before) = (newest.next(), newest.next()) else {
+            return Ok(());
+        };
+        if open.video.is_empty() {
+            if !unit.key {
+                return Err(Error::Malformed {
+                    track: unit.track,
+                    dts: unit.dts,
+                    what: "first of its segment, but not a key picture",
+                });
+            }
+            open.start = Some(unit.pts);
+            if let Some(before) = before.filter(|before| before.start() < Some(unit.pts)) {
+                before.end = Some(unit.pts);
+            }
+        }
+        self.last_video = Some(unit.dts);
+        open.bytes += cost(&unit);
+        open.video.push(unit);
+        Ok(())
+    }
+
+    /// Puts `unit` into the oldest segment that ends after it.
+    fn place_sound(&mut self, unit: Unit) {
+        self.last_audio = Some(unit.dts);
+        let last = self.open.len().saturating_sub(1);
+        let before_end = |open: &Open| open.end.is_none_or(|end| unit.pts < end);
+        let index = self.open.iter().position(before_end).unwrap_or(last);
+        if let Some(open) = self.open.get_mut(index) {
+            open.bytes += cost(&unit);
+            open.audio.push(unit);
+        }
     }
 
     /// Whether nothing more is to be expected for the oldest segment: all its

@@ -96,6 +96,35 @@ fn damaged_units_are_refused_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_segment_begins_with_a_key_picture_or_not_at_all() {
+    let picture = h264();
+    let mut segmenter = Segmenter::new(SegmenterConfig::default());
+    let refused = |segmenter: &mut Segmenter, ticks| {
+        let unit = video(&picture, false, ticks, ticks, 0, 10);
+        segmenter.push(unit).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&mut segmenter, 0),
+        "Video access unit at 0.000 s: first of its segment, but not a key picture"
+    );
+    segmenter
+        .push(video(&picture, true, 3000, 3000, 1, 10))
+        .unwrap();
+    segmenter.cut(at(6000));
+    refused(&mut segmenter, 6000);
+    // A cut told wrongly gives way to what the picture says.
+    segmenter
+        .push(video(&picture, true, 9000, 9000, 2, 10))
+        .unwrap();
+    let segments = finish(&mut segmenter, 12_000);
+    let spans: Vec<_> = segments
+        .iter()
+        .map(|segment| (segment.start.ticks(), segment.duration.get()))
+        .collect();
+    assert_eq!(spans, [(3000, 6000), (9000, 3000)]);
+}
+
+#[test]
 fn a_stream_that_is_never_cut_ends_at_the_bound() {
     let picture = h264();
     let mut segmenter = Segmenter::new(SegmenterConfig {

@@ -46,6 +46,40 @@ fn ffmpeg_5_1_publishes_two_seconds_of_picture_and_sound() {
     assert_eq!(server.events.last(), Some(&Event::Unpublished));
 }
 
+/// Pictures and frames of sound of the two captures of GStreamer's pipeline,
+/// sequence headers and ends included.
+fn gstreamer(server: &Server) -> (usize, usize) {
+    assert_eq!(server.request().key, "demo");
+    assert_eq!(server.events.last(), Some(&Event::Unpublished));
+    let media = server.media();
+    let count = |kind| media.iter().filter(|media| media.kind == kind).count();
+    let pictures = media.iter().filter(|media| media.kind == MediaKind::Video);
+    let times: Vec<_> = pictures.map(|media| media.timestamp_ms).collect();
+    assert!(times.is_sorted());
+    // The last picture, and the end of the sequence behind all sound.
+    assert_eq!(times[50..], [1960, 2066]);
+    (count(MediaKind::Video), count(MediaKind::Audio))
+}
+
+#[test]
+fn gstreamer_1_22_publishes_through_rtmp2sink() {
+    let capture = include_bytes!("../../../testdata/gstreamer-1.22_rtmp2sink_publish.bin");
+    let server = played(capture, 1448);
+    assert_eq!(gstreamer(&server), (52, 91));
+    assert_eq!(server.request().flash_ver, "LNX 10,0,32,18");
+}
+
+#[test]
+fn librtmp_2_4_publishes_after_a_plain_handshake() {
+    let capture = include_bytes!("../../../testdata/librtmp-2.4_publish.bin");
+    let server = played(capture, 1448);
+    assert_eq!(gstreamer(&server), (52, 91));
+    assert_eq!(server.request().flash_ver, "");
+    assert_eq!(server.request().query, [("a".to_owned(), "b".to_owned())]);
+    // Its C1 comes back as S2.
+    assert_eq!(server.written[1537..3073], capture[1..1537]);
+}
+
 #[test]
 fn pieces_of_any_size_give_the_same_session() {
     let capture = include_bytes!("../../../testdata/ffmpeg-5.1_h264_aac_publish.bin");

@@ -1,4 +1,7 @@
 use proptest::prelude::*;
+use rml_rtmp::chunk_io::{ChunkDeserializer, ChunkSerializer};
+use rml_rtmp::messages::MessagePayload;
+use rml_rtmp::time::RtmpTimestamp;
 
 use super::*;
 use crate::chunk::ChunkWriter;
@@ -344,6 +347,35 @@ fn control_messages_may_come_on_any_chunk_stream() {
     assert_eq!(seen(&input), [(9, 0, vec![7; 200])]);
 }
 
+/// The chunks of one message with a full header, in pieces of `size` bytes.
+fn chunks(size: usize, csid: u8, time: u32, body: &[u8]) -> Vec<Vec<u8>> {
+    let mut chunks = vec![full(csid, time, body.len() as u32, 9)];
+    for (index, part) in body.chunks(size).enumerate() {
+        if index > 0 {
+            chunks.push(vec![0xc0 | csid]);
+        }
+        chunks[index].extend(part);
+    }
+    chunks
+}
+
+/// Times of a sender whose clock mostly goes on, and sometimes goes back.
+fn clock() -> impl Strategy<Value = Vec<u32>> {
+    let origin = prop_oneof![
+        0..1000_u32,
+        Just(0xff_fff0),
+        Just(0x0200_0000),
+        Just(u32::MAX - 99)
+    ];
+    (origin, prop::collection::vec(-40_i32..400, 1..20)).prop_map(|(origin, steps)| {
+        let add = |time: &mut u32, step: i32| {
+            *time = time.wrapping_add_signed(step);
+            Some(*time)
+        };
+        steps.into_iter().scan(origin, add).collect()
+    })
+}
+
 /// Messages as any sender could have them.
 fn messages() -> impl Strategy<Value = Vec<(u8, u8, u32, Vec<u8>)>> {
     let time = prop_oneof![0..50_000_u32, any::<u32>()];
@@ -381,6 +413,76 @@ proptest! {
         let sent: Vec<_> = messages.iter().map(|(_, k, t, b)| (*k, *t, b.clone())).collect();
         prop_assert_eq!(found, sent);
         prop_assert_eq!(reader.partial, 0);
+    }
+
+    #[test]
+    fn chunk_streams_interleaved_at_random_stay_apart(
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..900), 2..6),
+        picks in prop::collection::vec(0_usize..6, 0..60),
+    ) {
+        let mut queues: Vec<_> = (4_u8..)
+            .zip(&bodies)
+            .map(|(csid, body)| chunks(128, csid, u32::from(csid), body).into_iter())
+            .collect();
+        let mut input = Vec::new();
+        for pick in picks {
+            let queue = pick % queues.len();
+            input.extend(queues[queue].next().into_iter().flatten());
+        }
+        input.extend(queues.into_iter().flatten().flatten());
+        let mut found = seen(&input);
+        found.sort_by_key(|(_, time, _)| *time);
+        let sent: Vec<_> = (4..).zip(&bodies).map(|(time, body)| (9, time, body.clone())).collect();
+        prop_assert_eq!(found, sent);
+    }
+
+    #[test]
+    fn what_rml_rtmp_writes_is_read_alike(
+        times in clock(),
+        lengths in prop::collection::vec(1_usize..500, 20),
+        kinds in prop::collection::vec(prop_oneof![Just(8_u8), Just(9), Just(18), Just(20)], 20),
+        (chunk_size, whole, droppable) in (1_u32..300, any::<bool>(), any::<bool>()),
+    ) {
+        let mut writer = ChunkSerializer::new();
+        let mut out = writer.set_max_chunk_size(chunk_size, RtmpTimestamp::new(0)).unwrap().bytes;
+        let mut sent = Vec::new();
+        for ((time, length), kind) in times.iter().zip(lengths).zip(kinds) {
+            let payload = MessagePayload {
+                timestamp: RtmpTimestamp::new(*time),
+                type_id: kind,
+                message_stream_id: 1,
+                data: Bytes::from(vec![kind; length]),
+            };
+            out.extend(writer.serialize(&payload, whole, droppable).unwrap().bytes);
+            sent.push((kind, *time, vec![kind; length]));
+        }
+        prop_assert_eq!(seen(&out), sent);
+    }
+
+    #[test]
+    fn what_is_written_is_read_alike_by_rml_rtmp(
+        times in clock(),
+        lengths in prop::collection::vec(1_usize..500, 20),
+        chunk_size in 1_u32..300,
+    ) {
+        let mut writer = ChunkWriter::new();
+        let mut out = Vec::new();
+        writer.set_chunk_size(chunk_size);
+        let mut sent = Vec::new();
+        for (index, (time, length)) in times.iter().zip(lengths).enumerate() {
+            let kind = 8 + (index % 2) as u8;
+            writer.write(&mut out, 4 + kind % 2, (kind, 1, *time), &vec![kind; length]).unwrap();
+            sent.push((kind, *time, vec![kind; length]));
+        }
+        let mut reader = ChunkDeserializer::new();
+        reader.set_max_chunk_size(chunk_size as usize).unwrap();
+        let mut found = Vec::new();
+        let mut input = out.as_slice();
+        while let Some(message) = reader.get_next_message(input).unwrap() {
+            input = &[];
+            found.push((message.type_id, message.timestamp.value, message.data.to_vec()));
+        }
+        prop_assert_eq!(found, sent);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Segmenter {
     tracks: Option<Tracks>,
     /// What was said about tracks last; `None`: they are taken as they come.
     announced: Option<Tracks>,
+    /// A segment of the present timeline was written, so its PMT is out.
+    written: bool,
     /// Unfinished segments, oldest first: never empty, and all but the last one
     /// have an end and wait for sound only.
     open: VecDeque<Open>,
@@ -144,6 +146,7 @@ impl Segmenter {
             muxer: Muxer::new(config.ts_offset),
             tracks: config.tracks,
             announced: config.tracks,
+            written: false,
             open: VecDeque::from([Open::default()]),
             ready: VecDeque::new(),
             next_number: config.first_number,
@@ -155,13 +158,18 @@ impl Segmenter {
         }
     }
 
-    /// Says which tracks the stream will have: at once while nothing was pushed
-    /// since the start or the last discontinuity, otherwise from the next
-    /// discontinuity on.
+    /// Says which tracks the stream has: at once while no segment was written
+    /// since the start or the last discontinuity, with those already seen added;
+    /// otherwise from the next discontinuity on. For a discontinuity announce
+    /// after [`Segmenter::cut_discontinuity`]: that always means the new timeline.
     pub fn announce(&mut self, tracks: Tracks) {
         self.announced = Some(tracks);
-        if self.last_video.is_none() && self.last_audio.is_none() {
-            self.tracks = self.announced;
+        if !self.written {
+            let seen = self.seen();
+            self.tracks = Some(Tracks {
+                video: tracks.video || seen.video,
+                audio: tracks.audio || seen.audio,
+            });
         }
     }
 
@@ -239,6 +247,7 @@ impl Segmenter {
         self.close_all(old_end)?;
         self.muxer.discontinuity();
         self.tracks = self.announced;
+        self.written = false;
         self.last_video = None;
         self.last_audio = None;
         let discontinuity = self.next_number != self.config.first_number;
@@ -314,13 +323,15 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Puts `unit` into the oldest segment that ends after it.
+    /// Puts `unit` into the oldest segment that ends after it, but never behind
+    /// the sound before it.
     fn place_sound(&mut self, unit: Unit) {
         self.last_audio = Some(unit.dts);
         let last = self.open.len().saturating_sub(1);
         let before_end = |open: &Open| open.end.is_none_or(|end| unit.pts < end);
-        let index = self.open.iter().position(before_end).unwrap_or(last);
-        if let Some(open) = self.open.get_mut(index) {
+        let fits = self.open.iter().position(before_end).unwrap_or(last);
+        let heard = self.open.iter().rposition(|open| !open.audio.is_empty());
+        if let Some(open) = self.open.get_mut(fits.max(heard.unwrap_or(0))) {
             open.bytes += cost(&unit);
             open.audio.push(unit);
         }
@@ -374,6 +385,7 @@ impl Segmenter {
             return Ok(());
         }
         self.tracks = Some(tracks);
+        self.written = true;
         let next = self.open.front().and_then(|next| {
             let clocked = if tracks.video {
                 &next.video

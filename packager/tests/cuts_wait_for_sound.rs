@@ -82,6 +82,56 @@ fn unannounced_silence_is_believed_after_the_wait() {
 }
 
 #[test]
+fn tracks_announced_before_the_first_segment_is_written_count_at_once() {
+    let mut segmenter = segmenter(None);
+    pictures(&mut segmenter, 0, 1);
+    segmenter.announce(PICTURES);
+    pictures(&mut segmenter, 1, 2);
+    assert!(segmenter.poll().is_some());
+    // Its PMT is out: from here on only a discontinuity changes the tracks.
+    segmenter.announce(BOTH);
+    assert_eq!(segmenter.tracks(), Some(PICTURES));
+}
+
+#[test]
+fn what_was_seen_is_listed_whatever_is_announced() {
+    let mut segmenter = segmenter(None);
+    sound(&mut segmenter, 0, 50_000);
+    pictures(&mut segmenter, 0, 1);
+    segmenter.announce(PICTURES);
+    segmenter.finish(at(90_000)).unwrap();
+    let segment = segmenter.poll().unwrap();
+    assert_eq!(Checker::default().segment(&segment).tracks, [VIDEO, AUDIO]);
+}
+
+#[test]
+fn sound_keeps_its_order_when_a_picture_moves_its_cut() {
+    let mut segmenter = segmenter(Some(BOTH));
+    pictures(&mut segmenter, 0, 1);
+    sound(&mut segmenter, 0, 120_000);
+    segmenter.cut(at(90_000));
+    segmenter
+        .push(video(&h264(), true, 180_000, 180_000, 10, 100))
+        .unwrap();
+    sound(&mut segmenter, 120_000, 190_000);
+    segmenter.finish(at(190_000)).unwrap();
+    let segments = poll(&mut segmenter);
+    let mut checker = Checker::default();
+    let stamps: Vec<u64> = segments
+        .iter()
+        .flat_map(|segment| {
+            checker
+                .segment(segment)
+                .of(AUDIO)
+                .map(common::Pes::pts)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(segments.len(), 2);
+    assert!(stamps.is_sorted(), "{stamps:?}");
+}
+
+#[test]
 fn a_segment_waits_until_sound_has_passed_the_cut() {
     let mut segmenter = segmenter(Some(BOTH));
     pictures(&mut segmenter, 0, 1);

@@ -225,11 +225,11 @@ fn a_track_outside_the_pmt_waits_for_a_discontinuity() {
     segmenter.push(video(&picture, true, 0, 0, 0, 10)).unwrap();
     let error = segmenter.push(audio(&sound, 0, 0, 10)).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }));
+    segmenter.cut_discontinuity(at(3000), at(3000)).unwrap();
     segmenter.announce(Tracks {
         video: true,
         audio: true,
     });
-    segmenter.cut_discontinuity(at(3000), at(3000)).unwrap();
     segmenter
         .push(video(&picture, true, 3000, 3000, 1, 10))
         .unwrap();

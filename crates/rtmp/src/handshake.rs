@@ -85,6 +85,8 @@ const REFUSED: Error = Error::Malformed {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     fn answer(hello: &[u8]) -> Vec<u8> {
@@ -122,13 +124,49 @@ mod tests {
         assert_eq!(reply[1537..], hello[1..]);
     }
 
-    #[test]
-    fn a_digest_peer_gets_a_signature_instead_of_an_echo() {
-        let (_, hello) = Handshake::client().unwrap();
-        let reply = answer(&hello);
-        assert_eq!(reply.len(), 1 + 1536 + 1536);
-        assert_ne!(reply[1537..], hello[1..]);
+    /// HMAC-SHA256 (RFC 2104), for a second opinion.
+    fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        let mut block = [0; 64];
+        match key.len() {
+            0..=64 => block[..key.len()].copy_from_slice(key),
+            _ => block[..32].copy_from_slice(&Sha256::digest(key)),
+        }
+        let hash = |pad: u8, parts: &[&[u8]]| -> [u8; 32] {
+            let mut hash = Sha256::new_with_prefix(block.map(|byte| byte ^ pad));
+            parts.iter().for_each(|part| hash.update(part));
+            hash.finalize().into()
+        };
+        hash(0x5c, &[&hash(0x36, parts)])
     }
+
+    #[test]
+    fn a_digest_in_either_place_is_answered_with_its_signature() {
+        for place in [8_usize, 772] {
+            let mut packet: Vec<u8> = (0..1536_u32).map(|n| (n * 13 % 256) as u8).collect();
+            packet[4..8].copy_from_slice(&[9, 0, 124, 2]);
+            let sum: usize = packet[place..place + 4]
+                .iter()
+                .map(|b| usize::from(*b))
+                .sum();
+            let at = place + 4 + sum % 728;
+            let digest = hmac(
+                b"Genuine Adobe Flash Player 001",
+                &[&packet[..at], &packet[at + 32..]],
+            );
+            packet[at..at + 32].copy_from_slice(&digest);
+            let reply = answer(&[&[3], packet.as_slice()].concat());
+            let (body, signature) = reply[1537..].split_at(1536 - 32);
+            let key = [b"Genuine Adobe Flash Media Server 001", SALT].concat();
+            assert_eq!(signature, hmac(&hmac(&key, &[&digest]), &[body]), "{place}");
+        }
+    }
+
+    /// What every implementation appends to its key for the second packet.
+    const SALT: &[u8] = &[
+        0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e,
+        0x57, 0x6e, 0xec, 0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb,
+        0x31, 0xae,
+    ];
 
     #[test]
     fn both_sides_finish_byte_by_byte_and_keep_what_follows() {

@@ -18,7 +18,8 @@ pub struct ConnectInfo {
     pub query: Vec<(String, String)>,
     /// The URL that the peer believes it connects to.
     pub tc_url: String,
-    /// The peer's name for itself.
+    /// The peer's name for itself, 128 characters at most and none of them
+    /// control characters: it goes into logs.
     pub flash_ver: String,
 }
 
@@ -67,7 +68,11 @@ impl ConnectInfo {
             app: app.trim_matches('/').to_owned(),
             query,
             tc_url: tc_url.to_owned(),
-            flash_ver: text("flashVer").to_owned(),
+            flash_ver: text("flashVer")
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(MAX_VERSION)
+                .collect(),
         }
     }
 
@@ -144,6 +149,9 @@ fn merge(query: &mut Vec<(String, String)>, more: Vec<(String, String)>) {
     }
 }
 
+/// Characters kept of a peer's name for itself.
+const MAX_VERSION: usize = 128;
+
 /// Pairs read from one query; the rest is left out.
 const MAX_PAIRS: usize = 64;
 
@@ -202,6 +210,13 @@ mod tests {
         assert_eq!(info.tc_url, "rtmp://host/a/b?x=1");
         assert_eq!(pairs(&info.query), "x=1");
         assert_eq!(info.flash_ver, "Neko");
+    }
+
+    #[test]
+    fn what_a_peer_calls_itself_can_be_logged() {
+        let name = format!("OBS\r\n{}", "x".repeat(1000));
+        let info = ConnectInfo::from_object(&object([("flashVer", name.into())]));
+        assert_eq!(info.flash_ver, format!("OBS{}", "x".repeat(125)));
     }
 
     #[test]

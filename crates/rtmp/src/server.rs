@@ -80,8 +80,10 @@ pub enum Event {
 /// One connection of a publisher, from its first byte.
 ///
 /// After each call that takes `now` or decides something, poll the outputs to
-/// the end. When a call gives an error, write the outputs that are left and
-/// close the connection; every further call gives [`Error::Closed`].
+/// the end. When a call gives an error, write the outputs that are left (they
+/// tell the peer why) and close the connection; every further call gives
+/// [`Error::Closed`]. A connection that ends without [`Event::Unpublished`] is a
+/// publisher that was lost, and may come back.
 ///
 /// The work of one call, and the size of its outputs, grow with its input alone:
 /// pass what one read of a socket gives, 64 KiB at most.
@@ -131,8 +133,8 @@ impl ServerSession {
     /// Takes in bytes of the peer.
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> Result<(), Error> {
         let result = self.input(now, input);
-        if result.is_err() {
-            self.state = State::Closed;
+        if let Err(error) = &result {
+            self.tell(error);
         }
         result
     }
@@ -146,8 +148,9 @@ impl ServerSession {
         if now < self.since + after {
             return Ok(());
         }
-        self.state = State::Closed;
-        Err(Error::Timeout { what, after })
+        let error = Error::Timeout { what, after };
+        self.tell(&error);
+        Err(error)
     }
 
     /// When the peer's patience with it ends, unless it sends something.
@@ -207,6 +210,18 @@ impl ServerSession {
         // Too long to be written, it is left out: the session ends anyway.
         let _ = self.status(stream, info("error", code, description));
         self.close();
+    }
+
+    /// Ends the session because of `error`, which the peer hears about if it can.
+    fn tell(&mut self, error: &Error) {
+        let code = match self.state {
+            State::Closed => return,
+            State::Pending(_) | State::Publishing(_) => "NetStream.Publish.Failed",
+            _ => "NetConnection.Connect.Failed",
+        };
+        self.fail(code, &error.to_string());
+        // The caller has the error and needs no event.
+        self.events.pop_back();
     }
 
     fn input(&mut self, now: Instant, input: &[u8]) -> Result<(), Error> {

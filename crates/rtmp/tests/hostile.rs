@@ -203,6 +203,26 @@ fn answers_stay_in_proportion_to_questions() {
 }
 
 #[test]
+fn a_peer_that_breaks_the_rules_is_told_which() {
+    let mut server = Server::publishing();
+    let error = server.push(&message(2, 1, 0, 0, &[0; 4])).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("a chunk size of 0, the smallest is 1")
+    );
+    assert_eq!(
+        server.codes().last().map(String::as_str),
+        Some("NetStream.Publish.Failed")
+    );
+    assert!(server.events.is_empty());
+
+    let mut server = Server::greeted(ServerConfig::default());
+    server.wait(Duration::from_secs(10)).unwrap_err();
+    assert_eq!(server.codes(), ["NetConnection.Connect.Failed"]);
+}
+
+#[test]
 fn keys_show_in_no_error_and_no_event() {
     let mut server = Server::greeted(ServerConfig::default());
     server.push(&connect("live?token=hush")).unwrap();

@@ -1,4 +1,5 @@
 //! Encoding, judged by ffmpeg's decoder.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
 

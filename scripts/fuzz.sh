@@ -11,10 +11,12 @@ cd "$(dirname "$0")/.."
 
 seconds=${1:-30}
 [ $# -eq 0 ] || shift
+# shellcheck source=scripts/tools.sh
+source scripts/tools.sh
+tool cargo-fuzz
 # Sanitizers are an unstable flag; the installed stable toolchain has them too.
 export RUSTC_BOOTSTRAP=1
 
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 if [ $# -gt 0 ]; then targets=("$@"); else mapfile -t targets < <(cargo fuzz list); fi
 [ ${#targets[@]} -gt 0 ] || { echo "fuzz: no targets found" >&2; exit 1; }
 

@@ -18,6 +18,7 @@ die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 missing=()
+components=()
 want() { # COMMAND PACKAGE...: the packages, unless the command is there
     has "$1" || missing+=("${@:2}")
 }
@@ -41,6 +42,7 @@ group_build() {
 
 group_test() {
     group_build
+    components=(rustfmt clippy)
     want ffmpeg ffmpeg
     want gst-launch-1.0 gstreamer1.0-tools
     want_package gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
@@ -66,6 +68,13 @@ check_rust() {
     if [ "$(printf '%s\n' "$rust_needed" "$version" | sort -V | head -n1)" != "$rust_needed" ]; then
         die "Rust $version is too old: weir needs $rust_needed or newer (rustup update stable)."
     fi
+    local component
+    for component in "${components[@]}"; do
+        has "cargo-${component/rustfmt/fmt}" && continue
+        has rustup || die "$component is not here; it comes with Rust from https://rustup.rs"
+        say "installing with rustup: $component"
+        rustup component add "$component"
+    done
 }
 
 install() {

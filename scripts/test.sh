@@ -8,6 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# shellcheck source=scripts/tools.sh
+source scripts/tools.sh
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 target=${CARGO_TARGET_DIR:-target}
 transcript=$(mktemp "${TMPDIR:-/tmp}/weir-test.XXXXXX")
@@ -15,9 +17,8 @@ trap 'rm -f "$transcript"' EXIT
 
 step_setup() {
     scripts/setup.sh build test
-    # Built once, then kept: later runs skip this.
-    command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-    command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+    tool cargo-deny
+    tool cargo-fuzz
 }
 
 step_npm() { scripts/npm.sh server/web tests/browser; }

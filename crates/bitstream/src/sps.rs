@@ -7,7 +7,7 @@ use media::Size;
 
 use crate::Error;
 use crate::bits::Bits;
-use crate::nal::Kind;
+use crate::nal::{self, Kind};
 
 /// The largest picture accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,8 @@ impl Sps {
                 what: "NAL unit that should be an SPS but has another type",
             });
         }
-        let mut bits = Bits::nal(nal, "SPS ends early");
+        // Padding is not part of it, here as wherever a set is stored.
+        let mut bits = Bits::nal(nal::trim_zeros(nal), "SPS ends early");
         bits.skip(8)?;
         let profile = bits.u8(8)?;
         let constraints = bits.u8(8)?;

@@ -195,7 +195,10 @@
       // name, or this page slept through a whole window.
       const last = lastNumber.get(level);
       lastNumber.set(level, details.endSN);
-      if (details.live && last !== undefined && details.startSN > last + 1) restart("the playlist jumped");
+      if (details.live && last !== undefined && details.startSN > last + 1) {
+        // Not from inside hls.js: it goes on with the level after this event.
+        setTimeout(() => { if (weir.hls === hls) restart("the playlist jumped"); });
+      }
     });
     hls.on(Events.BUFFER_CODECS, (_, tracks) => {
       stage.classList.toggle("is-silent", !tracks.audio && !tracks.audiovideo);

@@ -44,7 +44,7 @@ pub fn header(config: &AacConfig, frame_len: usize) -> Result<[u8; HEADER_LEN], 
     let length = frame_len + HEADER_LEN;
     if length > MAX_LEN {
         return Err(Error::Limit {
-            what: "ADTS frame of bytes",
+            what: "ADTS frame length in bytes",
             found: length as u64,
             max: MAX_LEN as u64,
         });
@@ -126,7 +126,7 @@ mod tests {
         assert!(header(&config, MAX_LEN - HEADER_LEN).is_ok());
         assert_eq!(
             header(&config, 8185).unwrap_err().to_string(),
-            "ADTS frame of bytes of 8192 is above the limit of 8191"
+            "ADTS frame length in bytes of 8192 is above the limit of 8191"
         );
     }
 

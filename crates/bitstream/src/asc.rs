@@ -10,8 +10,10 @@ use media::AacConfig;
 use crate::Error;
 use crate::bits::Bits;
 
-/// Reads a configuration. Bytes behind it are ignored.
+/// Reads a configuration. Bytes behind it are ignored, and from the 512th on
+/// not kept either: a program config element with its comment has under 400.
 pub fn parse(asc: &Bytes) -> Result<AacConfig, Error> {
+    let asc = &asc[..asc.len().min(512)];
     let mut bits = Bits::plain(asc, "AudioSpecificConfig ends early");
     let mut object_type = audio_object_type(&mut bits)?;
     let core_rate = sample_rate(&mut bits)?;
@@ -53,7 +55,7 @@ pub fn parse(asc: &Bytes) -> Result<AacConfig, Error> {
     }
     let (object_type, sample_rate) = extension.unwrap_or((LC, core_rate));
     Ok(AacConfig {
-        asc: asc.clone(),
+        asc: Bytes::copy_from_slice(asc),
         object_type,
         core_rate,
         sample_rate,
@@ -314,6 +316,13 @@ mod tests {
         assert!(matches!(read(&cut[..8]), Err(Error::Malformed { .. })));
         assert!(has_program_config(&cut));
         assert!(!has_program_config(&[0x12, 0x10]));
+    }
+
+    #[test]
+    fn what_a_sender_appends_is_not_kept_for_ever() {
+        let mut long = vec![0; 1 << 20];
+        long[..2].copy_from_slice(&[0x12, 0x10]);
+        assert_eq!(read(&long).unwrap().asc.len(), 512);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub fn from_parameter_sets(
     pps: &[Bytes],
     nal_length_size: u8,
 ) -> Result<H264Config, Error> {
-    let trimmed = |sets: &[Bytes]| sets.iter().map(trim).collect();
+    let trimmed = |sets: &[Bytes]| sets.iter().map(|set| keep(set)).collect();
     from_parts(
         trimmed(sps),
         trimmed(pps),
@@ -121,8 +121,8 @@ pub fn in_band_change(
     for nal in nal::lengths(data, config.nal_length_size) {
         let nal = nal?;
         match Kind::of(nal) {
-            Kind::Sps if !contains(&config.sps, nal) => sps.push(trim(&data.slice_ref(nal))),
-            Kind::Pps if !contains(&config.pps, nal) => pps.push(trim(&data.slice_ref(nal))),
+            Kind::Sps if !contains(&config.sps, nal) => sps.push(keep(nal)),
+            Kind::Pps if !contains(&config.pps, nal) => pps.push(keep(nal)),
             _ => {}
         }
     }
@@ -138,6 +138,10 @@ pub fn in_band_change(
 const MAX_SPS: usize = 31;
 /// Most PPS that the 8 bits of a record's count hold.
 const MAX_PPS: usize = 255;
+/// Longest parameter set, in bytes: 16 KiB. With all its scaling lists one has
+/// under 3 KiB, with a map of slice groups at 1080p about 3 KiB more. So a
+/// sender that changes its sets for ever holds under 5 MiB.
+const MAX_SET: usize = 16 * 1024;
 
 fn from_parts(
     sps: Vec<Bytes>,
@@ -158,7 +162,7 @@ fn from_parts(
     limit("number of SPS", sps.len(), MAX_SPS)?;
     limit("number of PPS", pps.len(), MAX_PPS)?;
     for set in sps.iter().chain(&pps) {
-        limit("parameter set of bytes", set.len(), usize::from(u16::MAX))?;
+        limit("parameter set length in bytes", set.len(), MAX_SET)?;
     }
     if !matches!(nal_length_size, 1 | 2 | 4) {
         return Err(Error::Malformed {
@@ -207,7 +211,7 @@ fn parameter_sets(record: &Bytes, at: &mut usize, count: u8) -> Result<Vec<Bytes
             });
         };
         *at += 2 + set.len();
-        let set = trim(&record.slice_ref(set));
+        let set = keep(set);
         if !set.is_empty() {
             sets.push(set);
         }
@@ -215,8 +219,10 @@ fn parameter_sets(record: &Bytes, at: &mut usize, count: u8) -> Result<Vec<Bytes
     Ok(sets)
 }
 
-fn trim(set: &Bytes) -> Bytes {
-    set.slice_ref(nal::trim_zeros(set))
+/// The set without padding, copied: a slice would keep the whole message alive
+/// for as long as the configuration lives.
+fn keep(set: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(nal::trim_zeros(set))
 }
 
 fn contains(sets: &[Bytes], nal: &[u8]) -> bool {
@@ -328,6 +334,17 @@ mod tests {
             from_parts(both, Vec::new(), 4, &limits),
             Err(Error::Limit { .. })
         ));
+    }
+
+    #[test]
+    fn a_parameter_set_too_long_is_refused() {
+        let mut long = parse(&bytes(BASELINE)).unwrap().sps[0].to_vec();
+        long.resize(MAX_SET + 1, 0xff);
+        let config = from_parameter_sets(&[long.into()], &[], 4);
+        assert_eq!(
+            config.unwrap_err().to_string(),
+            "parameter set length in bytes of 16385 is above the limit of 16384"
+        );
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Reader {
         let size = u32::from_be_bytes([0, s0, s1, s2]) as usize;
         if size > self.limits.max_tag {
             return Err(Error::Limit {
-                what: "FLV tag of bytes",
+                what: "FLV tag length in bytes",
                 found: size as u64,
                 max: self.limits.max_tag as u64,
             });
@@ -186,7 +186,7 @@ pub fn write_tag(
 ) -> Result<(), Error> {
     if body.len() > MAX_BODY {
         return Err(Error::Limit {
-            what: "FLV tag of bytes",
+            what: "FLV tag length in bytes",
             found: body.len() as u64,
             max: MAX_BODY as u64,
         });
@@ -278,7 +278,7 @@ mod tests {
         file.extend_from_slice(&[9, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(
             error(&file),
-            "FLV tag of bytes of 16777215 is above the limit of 8388608"
+            "FLV tag length in bytes of 16777215 is above the limit of 8388608"
         );
     }
 

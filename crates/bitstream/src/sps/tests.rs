@@ -265,6 +265,31 @@ fn real_parameter_sets_say_what_ffprobe_says() {
             aspect: (40, 33),
             rate: Some((30_000, 1001)),
         },
+        // openh264, through ffmpeg 9.0; it writes no frame rate.
+        Row {
+            sps: "674d4c1f8c6805005bb0101e1108d4",
+            profile: (77, 0x4c),
+            level: 31,
+            size: (1280, 720),
+            aspect: (1, 1),
+            rate: None,
+        },
+        Row {
+            sps: "67640c1eac18d01405ff2e0203c2211a80",
+            profile: (100, 0x0c),
+            level: 30,
+            size: (640, 360),
+            aspect: (1, 1),
+            rate: None,
+        },
+        Row {
+            sps: "6742c0148c68342f64970101e1108d40",
+            profile: (66, 0xc0),
+            level: 20,
+            size: (202, 360),
+            aspect: (1, 1),
+            rate: None,
+        },
     ];
     for row in rows {
         let sps = parse(&hex(row.sps)).unwrap();

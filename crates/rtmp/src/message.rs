@@ -137,6 +137,12 @@ fn aggregate(message: &Message, offset: u64) -> Result<Vec<Media>, Error> {
         if rest.len() - TAG_HEADER < length {
             return Err(malformed());
         }
+        if tags.len() == MAX_TAGS {
+            return Err(Error::Limit {
+                what: "tags in an aggregate message",
+                max: MAX_TAGS,
+            });
+        }
         let body = rest.slice(TAG_HEADER..TAG_HEADER + length);
         // The size after the last tag is missing from some senders.
         let end = (TAG_HEADER + length + TAG_SIZE).min(rest.len());
@@ -212,6 +218,9 @@ fn user_control(
 pub(crate) const SET_DATA_FRAME: &[u8] = b"\x02\0\x0d@setDataFrame";
 /// `"@clearDataFrame"` as an AMF0 string.
 const CLEAR_DATA_FRAME: &[u8] = b"\x02\0\x0f@clearDataFrame";
+/// Tags in an aggregate message: Flash servers gather a few hundred
+/// milliseconds, and empty tags must not multiply what a message costs.
+const MAX_TAGS: usize = 1024;
 /// Bytes of an FLV tag before its body.
 const TAG_HEADER: usize = 11;
 /// Bytes of the size that follows an FLV tag.
@@ -255,6 +264,19 @@ mod tests {
                 (MediaKind::Audio, 1000, &[0xaf, 1][..]),
                 (MediaKind::Video, 1020, &[0x17][..]),
             ]
+        );
+    }
+
+    #[test]
+    fn an_aggregate_of_empty_tags_is_cut_short() {
+        let body = [8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11].repeat(2000);
+        let message = Message {
+            body: Bytes::from(body),
+            ..message(AGGREGATE, 0, b"")
+        };
+        assert_eq!(
+            media(message, 0).unwrap_err().to_string(),
+            "RTMP tags in an aggregate message: more than 1024"
         );
     }
 

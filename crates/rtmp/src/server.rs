@@ -153,7 +153,7 @@ impl ServerSession {
         Err(error)
     }
 
-    /// When the peer's patience with it ends, unless it sends something.
+    /// When [`handle_timeout`](Self::handle_timeout) is due; input may move it.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.wait().map(|(_, after)| self.since + after)
     }
@@ -198,8 +198,16 @@ impl ServerSession {
     }
 
     /// Tells the peer why it cannot go on, whatever it is doing, and ends the
-    /// session.
+    /// session. Events not polled yet are dropped: only [`Event::Closed`]
+    /// follows.
     pub fn fail(&mut self, code: &str, description: &str) {
+        if !matches!(self.state, State::Closed) {
+            self.events.clear();
+            self.refuse(code, description);
+        }
+    }
+
+    fn refuse(&mut self, code: &str, description: &str) {
         let stream = match self.state {
             State::Closed => return,
             // A peer without a handshake cannot be told anything.
@@ -219,7 +227,7 @@ impl ServerSession {
             State::Pending(_) | State::Publishing(_) => "NetStream.Publish.Failed",
             _ => "NetConnection.Connect.Failed",
         };
-        self.fail(code, &error.to_string());
+        self.refuse(code, &error.to_string());
         // The caller has the error and needs no event.
         self.events.pop_back();
     }
@@ -373,7 +381,7 @@ impl ServerSession {
     fn publish(&mut self, now: Instant, stream: u32, command: &Command) {
         if self.stream().is_some() {
             let code = "NetStream.Publish.BadName";
-            return self.fail(code, "this connection publishes already");
+            return self.refuse(code, "this connection publishes already");
         }
         let text = |index| command.argument(index).as_str().unwrap_or("");
         let request = self.peer.publish(text(0), text(1));

@@ -8,6 +8,7 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
 use rml_rtmp::sessions::{
     ClientSession as RmlClient, ClientSessionConfig, ClientSessionEvent, ClientSessionResult,
@@ -460,4 +461,20 @@ fn our_client_publishes_to_the_server_of_rml_rtmp() {
         expected.push((time, body.slice(..3)));
     }
     assert!(received == expected);
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_of_a_server_never_panic(
+        input in prop::collection::vec(prop_oneof![0_u8..10, any::<u8>()], 0..2000),
+        size in 1_usize..300,
+    ) {
+        let mut client = Client::connecting();
+        for piece in input.chunks(size) {
+            if client.push(piece).is_err() {
+                break;
+            }
+        }
+        prop_assert!(!client.events.contains(&ClientEvent::Ready));
+    }
 }

@@ -58,6 +58,9 @@ fn a_bad_key_is_refused_and_never_welcomed() {
 #[test]
 fn a_fault_found_later_is_told_to_the_publisher() {
     let mut server = Server::publishing();
+    // Media that is already in the queue does not follow the fault.
+    let video = message(6, VIDEO, 1, 0, &[0x17]);
+    server.session.handle_input(server.now, &video).unwrap();
     server.session.fail(
         "NetStream.Publish.Failed",
         "HEVC is not supported, send H.264",

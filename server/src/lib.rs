@@ -1,1 +1,23 @@
-//! The weir server.
+//! The weir server: everything that opens a socket, reads a clock, starts a
+//! thread or touches a disk.
+//!
+//! [`serve`] is the way in; [`ingest`] brings a publisher's units to a ring,
+//! [`ladder`] makes segments of them, [`live`] keeps what viewers may ask for,
+//! [`http`] answers them. [`transcode`] drives the same ladder from a file.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod cpu;
+pub mod health;
+pub mod http;
+mod ingest;
+pub mod keys;
+pub mod ladder;
+pub mod live;
+pub mod logging;
+pub mod name;
+pub mod publish;
+pub mod serve;
+mod thumbnail;
+pub mod transcode;

@@ -1,2 +1,54 @@
 //! The `weir` binary.
-fn main() {}
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys};
+use weir_server::config::Environment;
+use weir_server::{cpu, health, logging, publish, serve, transcode};
+
+fn main() -> ExitCode {
+    if let Some(missing) = cpu::missing() {
+        eprintln!("weir: {missing}");
+        return ExitCode::FAILURE;
+    }
+    run()
+}
+
+/// Apart from `main`, so that none of its instructions run on a CPU that was
+/// not checked.
+#[inline(never)]
+fn run() -> ExitCode {
+    let environment = Environment::of_process();
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let done = match Cli::parse().command {
+        Command::Config(command) => return run_config(&command, &mut out, &mut err).into(),
+        Command::Keys(command) => {
+            return run_keys(&command, &environment, &mut out, &mut err).into();
+        }
+        Command::Serve(args) => match args.load(&environment) {
+            Ok(loaded) => {
+                logging::start(loaded.config.log);
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                serve::run(loaded.config)
+            }
+            Err(invalid) => return report(&invalid, &mut err).into(),
+        },
+        Command::Transcode(args) => match args.load(&environment) {
+            Ok(loaded) => transcode::run(&loaded.config, &args.input, &args.out),
+            Err(invalid) => return report(&invalid, &mut err).into(),
+        },
+        Command::Publish(args) => publish::run(&args.file, &args.url, args.repeat, args.copies),
+        Command::Health(args) => health::run(&args.url),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            Exit::Failure.into()
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What every task of a running server shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::{AuthMode, Config, StreamLimit};
+use crate::http::Metrics;
+use crate::keys::Keys;
+use crate::ladder;
+use crate::live::{Broadcast, Directory, Playout};
+use crate::name::StreamName;
+
+/// The state of one server. See the module.
+pub struct App {
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+    pub(crate) metrics: Metrics,
+    keys: Keys,
+    pool: Arc<rayon::ThreadPool>,
+    draining: AtomicBool,
+    rtmp_port: AtomicU16,
+}
+
+/// Why a publisher is turned away, in words for its screen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("the stream key is not known here")]
+    Key,
+    #[error("not a stream name: {0}")]
+    Name(String),
+    #[error("this server is shutting down")]
+    Draining,
+    #[error("this server carries all the {0} streams it is allowed")]
+    Full(usize),
+}
+
+impl App {
+    /// The state of a server with `config`, whose keys are in `keys`.
+    pub fn new(config: Config, keys: Keys) -> std::io::Result<Self> {
+        let playout = Playout {
+            segment: config.hls.segment,
+            window: config.hls.window,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .thread_name(|index| format!("rungs {index}"))
+            .build()
+            .map_err(std::io::Error::other)?;
+        Ok(Self {
+            directory: Directory::new(playout, config.hls.retain, config.rtmp.takeover),
+            metrics: Metrics::default(),
+            keys,
+            pool: Arc::new(pool),
+            draining: AtomicBool::new(false),
+            rtmp_port: AtomicU16::new(config.rtmp.listen.port()),
+            config,
+        })
+    }
+
+    /// The one clock of the server.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server is where time is read"
+    )]
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Wall time in milliseconds since the Unix epoch.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server is where time is read"
+    )]
+    pub(crate) fn unix_ms(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// The name that `key` may publish. Reads a file when the keys have changed:
+    /// not for an async worker.
+    pub(crate) fn authorize(&self, key: &str) -> Result<StreamName, Denied> {
+        let name = match self.config.auth {
+            AuthMode::Open => key
+                .parse()
+                .map_err(|error: crate::name::InvalidName| Denied::Name(error.to_string()))?,
+            AuthMode::Keys => self.keys.lookup(key).ok_or(Denied::Key)?,
+        };
+        if self.draining() {
+            return Err(Denied::Draining);
+        }
+        if let StreamLimit::AtMost(most) = self.config.limits.streams
+            && self.directory.live().len() >= most
+        {
+            return Err(Denied::Full(most));
+        }
+        Ok(name)
+    }
+
+    /// What the ladder of `broadcast` is built from.
+    pub(crate) fn ladder(&self, broadcast: &Broadcast) -> ladder::Settings {
+        ladder::Settings {
+            rungs: self.config.hls.rungs.clone(),
+            segment: self.config.hls.segment,
+            audio: self.config.audio,
+            first_number: broadcast.session(),
+            backend: codec::video::Backend::RustyH264,
+            limits: codec::Limits::default(),
+            pool: Arc::clone(&self.pool),
+            hints: Arc::clone(&broadcast.hints),
+            stats: Arc::clone(&broadcast.stats),
+        }
+    }
+
+    /// Why no new stream is taken; `None` when ready.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        if self.draining() {
+            return Some("draining: this server is shutting down".to_owned());
+        }
+        match self.config.limits.streams {
+            StreamLimit::AtMost(most) if self.directory.live().len() >= most => Some(format!(
+                "full: {most} streams are live, as many as limits.streams allows"
+            )),
+            _ => None,
+        }
+    }
+
+    /// From now on no publisher is welcome.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The port that publishers connect to.
+    pub(crate) fn rtmp_port(&self) -> u16 {
+        self.rtmp_port.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_rtmp_port(&self, port: u16) {
+        self.rtmp_port.store(port, Ordering::Relaxed);
+    }
+}

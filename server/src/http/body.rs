@@ -1,0 +1,344 @@
+//! Bytes that are served often: rendered once, tagged once, compressed once.
+
+use std::io::Write as _;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+
+/// A text with its entity tag and its gzip form, made when the text changes
+/// and shared by every request for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered {
+    plain: Bytes,
+    gzip: Bytes,
+    tag: String,
+}
+
+impl Rendered {
+    pub(crate) fn new(text: String) -> Self {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 3), Compression::fast());
+        // Writing to a Vec cannot fail.
+        let gzip = encoder
+            .write_all(text.as_bytes())
+            .and_then(|()| encoder.finish())
+            .unwrap_or_default();
+        let digest = Sha256::digest(text.as_bytes());
+        let tag = digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            plain: Bytes::from(text),
+            gzip: Bytes::from(gzip),
+            tag,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &Bytes {
+        &self.plain
+    }
+
+    /// The answer to a GET, in the encoding the client takes.
+    pub(super) fn respond(
+        &self,
+        request: &HeaderMap,
+        content_type: &'static str,
+        cache: &'static str,
+    ) -> Response<Body> {
+        let gzip = !self.gzip.is_empty() && accepts_gzip(request);
+        // Two encodings are two entities: RFC 9110 8.8.3.3 wants two tags.
+        let tag = format!("\"{}{}\"", self.tag, if gzip { "-gz" } else { "" });
+        let not_modified = matches_tag(request, &tag);
+        let body = match (not_modified, gzip) {
+            (true, _) => Bytes::new(),
+            (false, true) => self.gzip.clone(),
+            (false, false) => self.plain.clone(),
+        };
+        let status = if not_modified {
+            StatusCode::NOT_MODIFIED
+        } else {
+            StatusCode::OK
+        };
+        let mut response = respond(status, content_type, cache, body);
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        insert(headers, header::ETAG, &tag);
+        if not_modified {
+            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(header::CONTENT_TYPE);
+        } else if gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+}
+
+/// An answer with its length, type and cache rule.
+pub(super) fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    cache: &'static str,
+    body: Bytes,
+) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// Bytes that never change, with Range (RFC 9110 14) and entity tag.
+pub(super) fn respond_immutable(
+    request: &HeaderMap,
+    content_type: &'static str,
+    cache: &'static str,
+    tag: &str,
+    body: &Bytes,
+) -> Response<Body> {
+    let mut response = if matches_tag(request, tag) {
+        let mut response = respond(StatusCode::NOT_MODIFIED, content_type, cache, Bytes::new());
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
+    } else {
+        match range(request, tag, body.len()) {
+            Range::Whole => respond(StatusCode::OK, content_type, cache, body.clone()),
+            Range::Part { from, to } => {
+                let mut response = respond(
+                    StatusCode::PARTIAL_CONTENT,
+                    content_type,
+                    cache,
+                    body.slice(from..to),
+                );
+                insert(
+                    response.headers_mut(),
+                    header::CONTENT_RANGE,
+                    &format!("bytes {from}-{}/{}", to - 1, body.len()),
+                );
+                response
+            }
+            Range::Unsatisfiable => {
+                let mut response = respond(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    TEXT,
+                    "no-store",
+                    Bytes::new(),
+                );
+                insert(
+                    response.headers_mut(),
+                    header::CONTENT_RANGE,
+                    &format!("bytes */{}", body.len()),
+                );
+                return response;
+            }
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    insert(headers, header::ETAG, tag);
+    response
+}
+
+/// A plain sentence for people, with no cache.
+pub(super) fn sentence(status: StatusCode, text: String) -> Response<Body> {
+    respond(status, TEXT, "no-store", Bytes::from(text))
+}
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+pub(super) fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Whole,
+    /// From the first byte up to, not including, the last.
+    Part {
+        from: usize,
+        to: usize,
+    },
+    Unsatisfiable,
+}
+
+/// A single range is honoured; several, another unit or a malformed one give
+/// the whole body, as RFC 9110 14.2 allows.
+fn range(request: &HeaderMap, tag: &str, len: usize) -> Range {
+    let if_range = request.get(header::IF_RANGE);
+    if if_range.is_some_and(|wanted| wanted.as_bytes() != tag.as_bytes()) {
+        return Range::Whole;
+    }
+    let text = request
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
+    let Some(spec) = text.and_then(|text| text.trim().strip_prefix("bytes=")) else {
+        return Range::Whole;
+    };
+    let Some((first, last)) = spec.split_once('-') else {
+        return Range::Whole;
+    };
+    let (first, last) = (first.trim(), last.trim());
+    let number = |digits: &str| -> Option<usize> {
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        // A number too large for us is past the end all the same.
+        Some(digits.parse().unwrap_or(usize::MAX))
+    };
+    let (from, to) = match (number(first), number(last)) {
+        (Some(from), Some(last)) if last >= from => (from, last.saturating_add(1).min(len)),
+        (Some(from), None) if last.is_empty() => (from, len),
+        (None, Some(suffix)) if first.is_empty() => {
+            if suffix == 0 {
+                return Range::Unsatisfiable;
+            }
+            (len.saturating_sub(suffix), len)
+        }
+        _ => return Range::Whole,
+    };
+    if from >= len {
+        Range::Unsatisfiable
+    } else {
+        Range::Part { from, to }
+    }
+}
+
+fn matches_tag(request: &HeaderMap, tag: &str) -> bool {
+    request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|list| {
+            list.split(',')
+                .map(str::trim)
+                .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+        })
+}
+
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let lists = request
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut any = None;
+    for one in lists.flat_map(|list| list.split(',')) {
+        let mut parts = one.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q="))
+            .and_then(|q| q.parse::<f32>().ok());
+        let wanted = quality.unwrap_or(1.0) > 0.0;
+        if coding.eq_ignore_ascii_case("gzip") {
+            return wanted;
+        }
+        if coding == "*" {
+            any = Some(wanted);
+        }
+    }
+    any.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn ranges() {
+        let check = |value: &str, expected| {
+            assert_eq!(
+                range(&headers(header::RANGE, value), "t", 10),
+                expected,
+                "{value}"
+            )
+        };
+        check("bytes=0-0", Range::Part { from: 0, to: 1 });
+        check("bytes=2-", Range::Part { from: 2, to: 10 });
+        check(
+            "bytes=2-99999999999999999999999",
+            Range::Part { from: 2, to: 10 },
+        );
+        check("bytes=-3", Range::Part { from: 7, to: 10 });
+        check("bytes=-99", Range::Part { from: 0, to: 10 });
+        check("bytes=10-", Range::Unsatisfiable);
+        check("bytes=99999999999999999999999-", Range::Unsatisfiable);
+        check("bytes=-0", Range::Unsatisfiable);
+        for odd in [
+            "bytes=5-2",
+            "bytes=a-b",
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=",
+            "bytes=-",
+            "bytes=1",
+        ] {
+            check(odd, Range::Whole);
+        }
+    }
+
+    #[test]
+    fn a_range_of_another_version_gets_the_whole() {
+        let mut request = headers(header::RANGE, "bytes=0-1");
+        request.insert(header::IF_RANGE, HeaderValue::from_static("\"old\""));
+        assert_eq!(range(&request, "\"new\"", 10), Range::Whole);
+    }
+
+    #[test]
+    fn gzip_is_negotiated() {
+        let check = |value: &str, expected| {
+            assert_eq!(
+                accepts_gzip(&headers(header::ACCEPT_ENCODING, value)),
+                expected,
+                "{value}"
+            )
+        };
+        check("gzip", true);
+        check("deflate, GZIP;q=0.5", true);
+        check("gzip;q=0", false);
+        check("*", true);
+        check("*;q=0", false);
+        check("br", false);
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn encodings_have_tags_of_their_own_and_match_only_themselves() {
+        let rendered = Rendered::new("#EXTM3U\n".repeat(50));
+        let plain = rendered.respond(&HeaderMap::new(), "a/b", "no-cache");
+        let gzip = rendered.respond(&headers(header::ACCEPT_ENCODING, "gzip"), "a/b", "no-cache");
+        let tag = |response: &Response<Body>| {
+            response.headers()[header::ETAG]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_ne!(tag(&plain), tag(&gzip));
+        let again = rendered.respond(
+            &headers(header::IF_NONE_MATCH, &tag(&plain)),
+            "a/b",
+            "no-cache",
+        );
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        let other = rendered.respond(
+            &headers(header::IF_NONE_MATCH, &tag(&gzip)),
+            "a/b",
+            "no-cache",
+        );
+        assert_eq!(other.status(), StatusCode::OK);
+    }
+}

@@ -1,0 +1,287 @@
+//! The Prometheus page.
+//!
+//! Most figures are read from the broadcasts when the page is asked for; only
+//! what belongs to no broadcast is counted here. Labels are stream and rung
+//! names and fixed words, never anything else that a peer can choose.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+
+use super::body::respond;
+use crate::app::App;
+use crate::ladder::STAGES;
+
+/// Counters of the server as a whole.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    latency: Histogram,
+    /// RTMP connections open now.
+    pub rtmp_connections: AtomicU64,
+    /// Panics that were contained.
+    pub panics: Panics,
+}
+
+/// Contained panics by where they happened.
+#[derive(Debug, Default)]
+pub struct Panics {
+    /// In a ladder's thread.
+    pub ladder: AtomicU64,
+    /// In an RTMP connection's task.
+    pub rtmp: AtomicU64,
+    /// While answering HTTP.
+    pub http: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [AtomicU64; BOUNDS.len()],
+    count: AtomicU64,
+    sum_ns: AtomicU64,
+}
+
+/// Upper bounds in seconds: an answer from memory takes well under the first,
+/// one that waits for a core takes the last.
+const BOUNDS: [f64; 8] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+impl Metrics {
+    pub(super) fn count(&self, kind: &'static str, status: u16, took: Duration) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry((kind, status)).or_default() += 1;
+        drop(requests);
+        let seconds = took.as_secs_f64();
+        for (bound, bucket) in BOUNDS.iter().zip(&self.latency.buckets) {
+            if seconds <= *bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.latency.count.fetch_add(1, Ordering::Relaxed);
+        self.latency
+            .sum_ns
+            .fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn page(app: &Arc<App>) -> Response<Body> {
+    let text = render(app);
+    respond(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        "no-store",
+        Bytes::from(text),
+    )
+}
+
+fn render(app: &App) -> String {
+    let mut page = Page(String::with_capacity(4096));
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let live = app.directory.live();
+    let open = app.directory.open();
+
+    page.family("weir_build_info", "gauge", "The version that runs.");
+    page.sample(
+        "weir_build_info",
+        &[("version", env!("CARGO_PKG_VERSION"))],
+        1,
+    );
+    page.family("weir_streams_live", "gauge", "Streams with a publisher.");
+    page.sample("weir_streams_live", &[], live.len());
+    page.family("weir_rtmp_connections", "gauge", "RTMP connections open.");
+    page.sample(
+        "weir_rtmp_connections",
+        &[],
+        load(&app.metrics.rtmp_connections),
+    );
+
+    page.family(
+        "weir_ingest_bytes_total",
+        "counter",
+        "Bytes received from a stream's publisher.",
+    );
+    for one in &open {
+        page.sample(
+            "weir_ingest_bytes_total",
+            &[("stream", one.name().as_str())],
+            load(&one.publisher.bytes),
+        );
+    }
+    page.family(
+        "weir_ingest_bitrate_bps",
+        "gauge",
+        "Bit rate of a stream's publisher since the last look at it.",
+    );
+    for one in &open {
+        let rate = one.publisher.bit_rate(app.now());
+        page.sample(
+            "weir_ingest_bitrate_bps",
+            &[("stream", one.name().as_str())],
+            rate.round(),
+        );
+    }
+    page.family(
+        "weir_ladder_frames_total",
+        "counter",
+        "Pictures by rung and what became of them.",
+    );
+    for one in &open {
+        for count in one.stats.rungs() {
+            let results = [
+                ("encoded", count.encoded),
+                ("skipped", count.skipped),
+                ("failed", count.failed),
+            ];
+            for (result, value) in results {
+                let labels = [
+                    ("stream", one.name().as_str()),
+                    ("rung", &count.rung),
+                    ("result", result),
+                ];
+                page.sample("weir_ladder_frames_total", &labels, value);
+            }
+        }
+    }
+    page.family(
+        "weir_ladder_damaged_units_total",
+        "counter",
+        "Access units of the source that could not be decoded.",
+    );
+    for one in &open {
+        page.sample(
+            "weir_ladder_damaged_units_total",
+            &[("stream", one.name().as_str())],
+            load(&one.stats.damaged),
+        );
+    }
+    page.family(
+        "weir_ladder_cpu_seconds_total",
+        "counter",
+        "CPU time by stage of the ladder.",
+    );
+    for one in &open {
+        for (stage, name) in STAGES {
+            let labels = [("stream", one.name().as_str()), ("stage", name)];
+            page.sample(
+                "weir_ladder_cpu_seconds_total",
+                &labels,
+                one.stats.cpu(stage).as_secs_f64(),
+            );
+        }
+    }
+    page.family(
+        "weir_ladder_lag_seconds",
+        "gauge",
+        "Media time from the newest unit received to the newest picture coded.",
+    );
+    for one in &live {
+        page.sample(
+            "weir_ladder_lag_seconds",
+            &[("stream", one.name().as_str())],
+            one.stats.lag().as_secs_f64(),
+        );
+    }
+    page.family(
+        "weir_segment_bytes",
+        "gauge",
+        "Bytes of segments held for viewers, all rungs.",
+    );
+    for one in app.directory.all() {
+        page.sample(
+            "weir_segment_bytes",
+            &[("stream", one.name().as_str())],
+            one.bytes(),
+        );
+    }
+    page.family(
+        "weir_reader_lagged_total",
+        "counter",
+        "Units lost to readers that were overtaken by their stream.",
+    );
+    let lagged: u64 = open.iter().map(|one| load(&one.stats.lagged)).sum();
+    page.sample("weir_reader_lagged_total", &[("kind", "ladder")], lagged);
+
+    page.family(
+        "weir_http_requests_total",
+        "counter",
+        "HTTP requests by what was asked for.",
+    );
+    let requests = app
+        .metrics
+        .requests
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    for ((kind, status), count) in requests {
+        page.sample(
+            "weir_http_requests_total",
+            &[("kind", kind), ("status", &status.to_string())],
+            count,
+        );
+    }
+    page.family(
+        "weir_http_request_seconds",
+        "histogram",
+        "Time to make an answer, sending not included.",
+    );
+    for (bound, bucket) in BOUNDS.iter().zip(&app.metrics.latency.buckets) {
+        page.sample(
+            "weir_http_request_seconds_bucket",
+            &[("le", &bound.to_string())],
+            load(bucket),
+        );
+    }
+    let count = load(&app.metrics.latency.count);
+    page.sample("weir_http_request_seconds_bucket", &[("le", "+Inf")], count);
+    page.sample(
+        "weir_http_request_seconds_sum",
+        &[],
+        load(&app.metrics.latency.sum_ns) as f64 / 1e9,
+    );
+    page.sample("weir_http_request_seconds_count", &[], count);
+
+    page.family(
+        "weir_panics_total",
+        "counter",
+        "Panics that were contained.",
+    );
+    let panics = &app.metrics.panics;
+    for (place, count) in [
+        ("ladder", &panics.ladder),
+        ("rtmp", &panics.rtmp),
+        ("http", &panics.http),
+    ] {
+        page.sample("weir_panics_total", &[("where", place)], load(count));
+    }
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(
+                self.0,
+                "{}{label}=\"{text}\"",
+                if index == 0 { '{' } else { ',' }
+            );
+        }
+        let _ = writeln!(
+            self.0,
+            "{} {value}",
+            if labels.is_empty() { "" } else { "}" }
+        );
+    }
+}

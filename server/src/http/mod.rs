@@ -1,0 +1,217 @@
+//! The HTTP surface: playlists, segments, thumbnails, pages, health, metrics.
+//!
+//! One function answers every request, from a parsed [`Route`]: names are
+//! simple enough that a router would only hide which headers an answer gets.
+
+mod body;
+mod metrics;
+mod pages;
+mod route;
+mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+
+pub(crate) use self::body::Rendered;
+use self::body::{insert, respond_immutable, sentence};
+pub use self::metrics::Metrics;
+use self::route::Route;
+pub(crate) use self::serve::serve;
+use crate::app::App;
+use crate::config::CorsOrigins;
+use crate::name::StreamName;
+
+/// Answers one request.
+async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+    let started = app.now();
+    let route = Route::parse(request.uri().path());
+    let (method, headers) = (request.method(), request.headers());
+    let mut response = match *method {
+        Method::GET | Method::HEAD => get(&app, &route, headers).await,
+        Method::OPTIONS => options(),
+        _ => not_allowed(),
+    };
+    if route.is_media() {
+        cors(
+            response.headers_mut(),
+            headers,
+            &app.config.http.cors_origins,
+        );
+    }
+    harden(response.headers_mut());
+    app.metrics.count(
+        route.kind(),
+        response.status().as_u16(),
+        app.now() - started,
+    );
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response<Body> {
+    match route {
+        Route::Home => pages::home(app, headers),
+        Route::Player(name) => pages::player(name, headers),
+        Route::Asset(file) => pages::asset(file, headers),
+        Route::Multivariant(name) => match app
+            .directory
+            .find(name)
+            .and_then(|broadcast| broadcast.multivariant())
+        {
+            Some((playlist, settled)) => playlist.respond(
+                headers,
+                PLAYLIST,
+                if settled { "max-age=60" } else { "no-cache" },
+            ),
+            None => not_live(name),
+        },
+        Route::MediaPlaylist { name, rung } => match app.directory.find(name) {
+            Some(broadcast) => match broadcast.playlist(rung) {
+                Some(playlist) => playlist.respond(headers, PLAYLIST, "no-cache"),
+                None => sentence(
+                    StatusCode::NOT_FOUND,
+                    format!("{name} has no such rung; {name}/live.m3u8 lists them"),
+                ),
+            },
+            None => not_live(name),
+        },
+        Route::Segment { name, rung, number } => match app.directory.segment(name, rung, *number) {
+            Some(segment) => {
+                let tag = format!("\"{number:x}-{:x}\"", segment.data.len());
+                respond_immutable(
+                    headers,
+                    "video/mp2t",
+                    "public, max-age=600, immutable",
+                    &tag,
+                    &segment.data,
+                )
+            }
+            None if app.directory.find(name).is_some() => sentence(
+                StatusCode::NOT_FOUND,
+                format!("segment {number} of {name} is not here: it is too old or not made yet"),
+            ),
+            None => not_live(name),
+        },
+        Route::Thumbnail(name) => thumbnail(app, name, headers).await,
+        Route::Health => sentence(StatusCode::OK, "healthy".to_owned()),
+        Route::Ready => match app.not_ready() {
+            None => sentence(StatusCode::OK, "ready".to_owned()),
+            Some(reason) => sentence(StatusCode::SERVICE_UNAVAILABLE, reason),
+        },
+        Route::Metrics => metrics::page(app),
+        Route::Unknown { .. } => sentence(
+            StatusCode::NOT_FOUND,
+            "nothing is at this address".to_owned(),
+        ),
+    }
+}
+
+async fn thumbnail(app: &Arc<App>, name: &StreamName, headers: &HeaderMap) -> Response<Body> {
+    let Some(broadcast) = app.directory.find(name) else {
+        return not_live(name);
+    };
+    let jpeg = tokio::task::spawn_blocking(move || broadcast.thumbnail()).await;
+    match jpeg {
+        Ok(Some(jpeg)) => {
+            let tag = format!("\"{:x}\"", fingerprint(&jpeg));
+            respond_immutable(headers, "image/jpeg", "max-age=5", &tag, &jpeg)
+        }
+        Ok(None) => sentence(StatusCode::NOT_FOUND, format!("{name} has no picture yet")),
+        Err(_) => {
+            app.metrics.panics.http.fetch_add(1, Ordering::Relaxed);
+            sentence(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the thumbnail could not be made".to_owned(),
+            )
+        }
+    }
+}
+
+/// The first eight bytes of a digest: enough to tell two pictures apart.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(bytes);
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
+/// The words are the original system's: applications match on them.
+fn not_live(name: &StreamName) -> Response<Body> {
+    sentence(
+        StatusCode::NOT_FOUND,
+        format!("{name} is not streaming live now"),
+    )
+}
+
+fn options() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, METHODS);
+    response
+}
+
+fn not_allowed() -> Response<Body> {
+    let mut response = sentence(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only GET, HEAD and OPTIONS are served here".to_owned(),
+    );
+    response.headers_mut().insert(header::ALLOW, METHODS);
+    response
+}
+
+fn cors(headers: &mut HeaderMap, request: &HeaderMap, origins: &CorsOrigins) {
+    match origins {
+        CorsOrigins::Any => {
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_ORIGIN,
+                HeaderValue::from_static("*"),
+            );
+        }
+        CorsOrigins::Only(allowed) => {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+            let origin = request
+                .get(header::ORIGIN)
+                .and_then(|origin| origin.to_str().ok());
+            let Some(origin) =
+                origin.filter(|origin| allowed.iter().any(|one| one.eq_ignore_ascii_case(origin)))
+            else {
+                return;
+            };
+            insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("DNT,User-Agent,X-Requested-With,If-Modified-Since,If-None-Match,Cache-Control,Content-Type,Range"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Content-Length,Content-Range,Date,Age,ETag"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("1728000"),
+    );
+    headers.insert(
+        "Cross-Origin-Resource-Policy",
+        HeaderValue::from_static("cross-origin"),
+    );
+}
+
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+}
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";

@@ -1,0 +1,262 @@
+//! Drives one RTMP session over one socket.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rtmp::{Event, Output, PublishRequest, ServerConfig, ServerSession};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::live::{Fault, Live};
+use crate::app::App;
+
+/// Serves a peer until it leaves, breaks a rule, or `stop` turns true.
+pub(super) async fn run(
+    app: &Arc<App>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    stop: watch::Receiver<bool>,
+) {
+    let _ = socket.set_nodelay(true);
+    let config = ServerConfig {
+        app: Some(app.config.rtmp.app.clone()),
+        ..ServerConfig::default()
+    };
+    let session = ServerSession::new(config, app.now());
+    let mut connection = Connection {
+        app,
+        peer,
+        session,
+        live: None,
+        closing: false,
+    };
+    let why = connection.drive(socket, stop).await;
+    match connection.live.take() {
+        Some(live) => info!(stream = %live.name(), %peer, reason = %why, "publisher gone"),
+        None => debug!(%peer, reason = %why, "connection closed"),
+    }
+}
+
+struct Connection<'a> {
+    app: &'a Arc<App>,
+    peer: SocketAddr,
+    session: ServerSession,
+    live: Option<Live>,
+    /// The session said its last word: close once it is written.
+    closing: bool,
+}
+
+/// How a connection ended, for the log.
+type Reason = String;
+
+/// What woke the connection.
+enum Wake {
+    Input(std::io::Result<usize>),
+    Deadline,
+    Fault(Fault),
+    Displaced,
+    Stop,
+}
+
+impl Connection<'_> {
+    async fn drive(&mut self, mut socket: TcpStream, mut stop: watch::Receiver<bool>) -> Reason {
+        let mut input = BytesMut::with_capacity(READ);
+        let mut output = Vec::new();
+        let mut stopping = false;
+        loop {
+            while let Some(next) = self.session.poll_output() {
+                match next {
+                    Output::Write(bytes) => output.extend_from_slice(&bytes),
+                    Output::Event(event) => self.event(event).await,
+                }
+            }
+            if !output.is_empty() {
+                match timeout(WRITE_DEADLINE, socket.write_all(&output)).await {
+                    Ok(Ok(())) => output.clear(),
+                    Ok(Err(error)) => return format!("connection lost: {error}"),
+                    Err(_) => return "the peer stopped reading".to_owned(),
+                }
+            }
+            if self.closing {
+                // Half closed first, so that the last words are not lost to a reset.
+                let _ = socket.shutdown().await;
+                let _ = timeout(LINGER, drain(&mut socket, &mut input)).await;
+                return "closed".to_owned();
+            }
+            let deadline = self.session.poll_timeout();
+            let wake = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop), if !stopping => Wake::Stop,
+                wake = woken(&mut self.live) => wake,
+                read = read(&mut socket, &mut input) => Wake::Input(read),
+                () = at(deadline) => Wake::Deadline,
+            };
+            let now = self.app.now();
+            let result = match wake {
+                Wake::Input(Ok(0)) => return "the peer closed the connection".to_owned(),
+                Wake::Input(Err(error)) => return format!("connection lost: {error}"),
+                Wake::Input(Ok(count)) => {
+                    if let Some(live) = &self.live {
+                        live.received(count, now);
+                    }
+                    let result = self.session.handle_input(now, &input);
+                    input.clear();
+                    result
+                }
+                Wake::Deadline => self.session.handle_timeout(now),
+                Wake::Fault(fault) => {
+                    self.fail(&fault);
+                    Ok(())
+                }
+                Wake::Displaced => {
+                    self.session.fail(
+                        "NetStream.Publish.BadName",
+                        "another publisher took over this stream",
+                    );
+                    Ok(())
+                }
+                Wake::Stop => {
+                    stopping = true;
+                    self.session.fail(
+                        "NetConnection.Connect.Closed",
+                        "the server is shutting down",
+                    );
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                // What the session still wants said comes first.
+                while let Some(next) = self.session.poll_output() {
+                    if let Output::Write(bytes) = next {
+                        output.extend_from_slice(&bytes);
+                    }
+                }
+                let _ = timeout(LINGER, socket.write_all(&output)).await;
+                warn!(peer = %self.peer, error = %chain(&error), "connection refused");
+                return error.to_string();
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Publish(request) => self.publish(request).await,
+            Event::Media(media) => {
+                let Some(live) = &mut self.live else { return };
+                if let Err(fault) = live.media(media) {
+                    self.fail(&fault);
+                }
+            }
+            Event::Unpublished => {
+                if let Some(live) = self.live.take() {
+                    info!(stream = %live.name(), peer = %self.peer, "unpublished");
+                }
+            }
+            Event::Closed => self.closing = true,
+            // The key may be in anything else a peer says about itself.
+            _ => {}
+        }
+    }
+
+    /// The verdict comes before the welcome: an encoder that was told "Start"
+    /// and is then dropped tries again for ever.
+    async fn publish(&mut self, request: PublishRequest) {
+        let app = Arc::clone(self.app);
+        let key = request.key.clone();
+        let verdict = tokio::task::spawn_blocking(move || app.authorize(&key)).await;
+        let name = match verdict {
+            Ok(Ok(name)) => name,
+            Ok(Err(denied)) => return self.refuse(&denied.to_string()),
+            Err(_) => return self.refuse("the key could not be checked"),
+        };
+        match Live::start(self.app, &name) {
+            Ok(live) => {
+                info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
+                self.live = Some(live);
+                self.session.accept_publish();
+            }
+            Err(fault) => self.refuse(&format!("{name}: {fault}")),
+        }
+    }
+
+    fn refuse(&mut self, why: &str) {
+        warn!(peer = %self.peer, reason = %why, "publish refused");
+        self.session
+            .reject_publish("NetStream.Publish.BadName", why);
+    }
+
+    /// Ends a live session with the reason on the publisher's screen.
+    fn fail(&mut self, fault: &Fault) {
+        if let Some(live) = &self.live {
+            warn!(stream = %live.name(), peer = %self.peer, reason = %fault, "stream ended: it cannot be carried");
+        }
+        self.session
+            .fail("NetStream.Publish.Rejected", &fault.to_string());
+    }
+}
+
+/// Resolves when something other than the socket has news for the session.
+async fn woken(live: &mut Option<Live>) -> Wake {
+    match live {
+        Some(live) => live
+            .woken()
+            .await
+            .map_or_else(|| Wake::Displaced, Wake::Fault),
+        None => pending().await,
+    }
+}
+
+async fn read(socket: &mut TcpStream, input: &mut BytesMut) -> std::io::Result<usize> {
+    input.reserve(READ);
+    socket.read_buf(input).await
+}
+
+/// Reads and forgets until the peer closes.
+async fn drain(socket: &mut TcpStream, input: &mut BytesMut) {
+    while read(socket, input).await.is_ok_and(|count| count > 0) {
+        input.clear();
+    }
+}
+
+async fn at(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+        None => pending().await,
+    }
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A peer's words, fit for a log line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        .take(64)
+        .collect()
+}
+
+/// Read at a time: a turn of the loop handles at most this much, which keeps a
+/// 50 Mbit/s publisher from holding a worker for longer than its share.
+const READ: usize = 64 << 10;
+
+/// A peer that does not read its acknowledgements for so long is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time for a peer to read why it was turned away.
+const LINGER: Duration = Duration::from_secs(2);

@@ -1,0 +1,183 @@
+//! A publisher that was let in: its claim on the name, its demuxer, its ring,
+//! its ladder.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use fanout::{Limits, Start, Writer};
+use flv::Demuxer;
+use media::{AccessUnit, Track};
+use rtmp::{Media, MediaKind};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::app::App;
+use crate::ladder::Hints;
+use crate::ladder::worker::{self, Failure};
+use crate::live::{Claim, Refused};
+use crate::name::StreamName;
+
+pub(super) struct Live {
+    app: Arc<App>,
+    claim: Claim,
+    demuxer: Demuxer,
+    ring: Writer<AccessUnit>,
+    /// Gone once it has spoken.
+    failure: Option<oneshot::Receiver<Failure>>,
+    video: bool,
+    anchored: bool,
+    damaged: u64,
+}
+
+/// Why a stream cannot go on, in words for the encoder's screen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Ladder(#[from] Failure),
+    #[error(transparent)]
+    Demux(#[from] flv::Error),
+    #[error("no thread could be started for this stream")]
+    Thread,
+}
+
+impl Live {
+    /// Claims the name and starts the ladder.
+    pub(super) fn start(app: &Arc<App>, name: &StreamName) -> Result<Self, Fault> {
+        let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
+        let (ring, readers) = fanout::ring(Limits::default());
+        let (failed, failure) = oneshot::channel();
+        if app.config.hls.enabled {
+            let broadcast = claim.broadcast();
+            let settings = app.ladder(broadcast);
+            let reader = readers.reader(Start::Oldest);
+            let (ended, server) = (Arc::clone(broadcast), Arc::clone(app));
+            let done = move |result: Result<_, Failure>| {
+                if let Err(failure) = result {
+                    if matches!(failure, Failure::Panic) {
+                        server.metrics.panics.ladder.fetch_add(1, Ordering::Relaxed);
+                        error!(stream = %ended.name(), "the transcoder panicked; the stream is ended");
+                    }
+                    // Nobody listens any more when the publisher left first.
+                    let _ = failed.send(failure);
+                }
+                ended.end(server.now());
+                info!(stream = %ended.name(), "broadcast ended");
+            };
+            worker::spawn(name.as_str(), settings, Arc::clone(broadcast), reader, done).map_err(
+                |error| {
+                    error!(stream = %name, %error, "no thread for the ladder");
+                    claim.broadcast().end(app.now());
+                    Fault::Thread
+                },
+            )?;
+        }
+        Ok(Self {
+            app: Arc::clone(app),
+            claim,
+            demuxer: Demuxer::new(flv::Config::default()),
+            ring,
+            failure: Some(failure),
+            video: false,
+            anchored: false,
+            damaged: 0,
+        })
+    }
+
+    pub(super) fn name(&self) -> &StreamName {
+        self.claim.broadcast().name()
+    }
+
+    pub(super) fn received(&self, count: usize, now: Instant) {
+        self.claim.broadcast().received(count, now);
+    }
+
+    /// Takes one message. A damaged one is counted; what can never be carried
+    /// is a fault.
+    pub(super) fn media(&mut self, media: Media) -> Result<(), Fault> {
+        let unit = match media.kind {
+            MediaKind::Video => self.demuxer.video(media.timestamp_ms, media.body),
+            MediaKind::Audio => self.demuxer.audio(media.timestamp_ms, media.body),
+            MediaKind::Data => {
+                if let Some(metadata) = self.demuxer.script(&media.body) {
+                    let hints = Hints::from(&metadata);
+                    *self
+                        .claim
+                        .broadcast()
+                        .hints
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = hints;
+                }
+                return Ok(());
+            }
+        };
+        if let Some(jump) = self.demuxer.take_jump() {
+            warn!(stream = %self.name(), by = %jump.by, "the publisher's clock jumped; the broadcast goes on without the gap");
+        }
+        match unit {
+            Ok(Some(unit)) => self.push(unit),
+            Ok(None) => {}
+            Err(error) if error.is_fatal() => return Err(error.into()),
+            Err(error) => self.note_damage(&error),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, unit: AccessUnit) {
+        let broadcast = self.claim.broadcast();
+        if !self.anchored {
+            self.anchored = true;
+            broadcast.anchor(unit.pts, self.app.unix_ms() as i64);
+        }
+        broadcast.stats.note_taken(unit.dts);
+        self.video |= unit.track() == Track::Video;
+        // Sound alone can be entered anywhere.
+        let entry = unit.key && (unit.track() == Track::Video || !self.video);
+        let bytes = unit.data.len();
+        self.ring.push(unit, bytes, entry);
+    }
+
+    fn note_damage(&mut self, error: &flv::Error) {
+        self.claim
+            .broadcast()
+            .stats
+            .damaged
+            .fetch_add(1, Ordering::Relaxed);
+        // The first of a thousand: a broken sender must not fill the log.
+        if self.damaged.is_multiple_of(1000) {
+            warn!(stream = %self.name(), %error, count = self.damaged + 1, "damaged media skipped");
+        }
+        self.damaged += 1;
+    }
+
+    /// Resolves with the ladder's failure, or with `None` when another
+    /// publisher took this one's place.
+    pub(super) async fn woken(&mut self) -> Option<Fault> {
+        let failure = async {
+            if let Some(receiver) = &mut self.failure {
+                let received = receiver.await;
+                self.failure = None;
+                if let Ok(failure) = received {
+                    return failure;
+                }
+            }
+            // The ladder ended well, or there is none.
+            std::future::pending().await
+        };
+        tokio::select! {
+            failure = failure => Some(failure.into()),
+            () = self.claim.broadcast().publisher.displaced() => None,
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // With a ladder the broadcast ends when everything in the ring was coded.
+        if !self.app.config.hls.enabled {
+            self.claim.broadcast().end(self.app.now());
+        }
+    }
+}

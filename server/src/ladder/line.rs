@@ -1,0 +1,193 @@
+//! One rung's way from picture to access unit: scale, then encode.
+
+use codec::video::{Encoder, EncoderConfig, Scaler, open_encoder};
+use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp};
+
+use super::pace::Mark;
+use super::stats::{Stage, Stats};
+
+pub(super) struct Line {
+    rung: Rung,
+    size: Size,
+    scaler: Option<Scaler>,
+    scaled: Picture,
+    encoder: Box<dyn Encoder>,
+    /// When the next picture is due, for a rung slower than its source.
+    due: Option<Timestamp>,
+}
+
+impl Line {
+    /// Opens a rung for pictures of `source`; `frame_rate` is nominal.
+    pub(super) fn open(
+        rung: Rung,
+        source: Size,
+        aspect: (u32, u32),
+        frame_rate: f64,
+    ) -> Result<Self, codec::Error> {
+        let size = source.fit(aspect, rung.bounds());
+        let frame_rate = rung.max_fps.map_or(frame_rate, |max| max.min(frame_rate));
+        let encoder = open_encoder(&EncoderConfig {
+            size,
+            frame_rate,
+            video_kbps: rung.video_kbps,
+            max_kbps: rung.max_kbps,
+            buffer_kbits: rung.buffer_kbits,
+            threads: 1,
+        })?;
+        Ok(Self {
+            rung,
+            size,
+            scaler: scaler(source, size),
+            scaled: Picture::black(size, Timestamp::ZERO),
+            encoder,
+            due: None,
+        })
+    }
+
+    /// Turns to pictures of another size. Gives back whether the rung's own
+    /// size changed, which a playlist must mark as a discontinuity.
+    pub(super) fn retarget(
+        &mut self,
+        source: Size,
+        aspect: (u32, u32),
+        frame_rate: f64,
+    ) -> Result<bool, codec::Error> {
+        let size = source.fit(aspect, self.rung.bounds());
+        if size == self.size {
+            self.scaler = scaler(source, size);
+            return Ok(false);
+        }
+        *self = Self::open(self.rung.clone(), source, aspect, frame_rate)?;
+        Ok(true)
+    }
+
+    /// Codes a picture; `None` when this rung leaves it out.
+    pub(super) fn code(
+        &mut self,
+        picture: &Picture,
+        mark: Mark,
+        stats: &Stats,
+    ) -> Result<Option<AccessUnit>, codec::Error> {
+        if mark == Mark::Plain && !self.is_due(picture.pts) {
+            stats.count(self.rung.name(), |count| count.skipped += 1);
+            return Ok(None);
+        }
+        self.advance(picture.pts);
+        let picture = match &mut self.scaler {
+            Some(scaler) => {
+                stats.timed(Stage::Scale, || scaler.scale(picture, &mut self.scaled));
+                self.scaled.pts = picture.pts;
+                &self.scaled
+            }
+            None => picture,
+        };
+        let coded = stats.timed(Stage::Encode, || {
+            self.encoder.encode(picture, mark != Mark::Plain)
+        });
+        stats.count(self.rung.name(), |count| match &coded {
+            Ok(_) => count.encoded += 1,
+            Err(_) => count.failed += 1,
+        });
+        coded.map(Some)
+    }
+
+    pub(super) fn rung(&self) -> &Rung {
+        &self.rung
+    }
+
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The picture last coded, at this rung's size, unless the source has just
+    /// that size and nothing was scaled.
+    pub(super) fn scaled(&self) -> Option<&Picture> {
+        self.scaler.as_ref().map(|_| &self.scaled)
+    }
+
+    fn interval(&self) -> Option<Ticks> {
+        self.rung
+            .max_fps
+            .map(|fps| Ticks::from_secs_f64(1.0 / fps.max(0.1)))
+    }
+
+    fn is_due(&self, pts: Timestamp) -> bool {
+        // Senders round to milliseconds: two of them are no reason to skip.
+        self.due
+            .is_none_or(|due| pts + Ticks::from_millis(2) >= due)
+    }
+
+    fn advance(&mut self, pts: Timestamp) {
+        let Some(interval) = self.interval() else {
+            return;
+        };
+        let on_grid = self.due.map_or(pts, |due| due.max(pts - interval));
+        self.due = Some(on_grid + interval);
+    }
+}
+
+/// The rungs that a source of this size gets: those whose box shows more of it
+/// than a smaller box already does, and at least one.
+pub(super) fn choose(rungs: &[Rung], source: Size, aspect: (u32, u32)) -> Vec<Rung> {
+    let mut ascending: Vec<&Rung> = rungs.iter().collect();
+    ascending.sort_by_key(|rung| rung.bounds().area());
+    let mut chosen: Vec<Rung> = Vec::new();
+    for rung in ascending {
+        let size = source.fit(aspect, rung.bounds());
+        // Two rungs with one box differ by their rates: both are wanted.
+        let repeats = chosen.iter().any(|other| {
+            other.bounds() != rung.bounds() && source.fit(aspect, other.bounds()) == size
+        });
+        if !repeats {
+            chosen.push(rung.clone());
+        }
+    }
+    chosen
+}
+
+fn scaler(from: Size, to: Size) -> Option<Scaler> {
+    (from != to).then(|| Scaler::new(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(width: u32, height: u32) -> Vec<String> {
+        let rung = |name, width, height| {
+            Rung::new(name, Size::new(width, height), 800, 856, 1200).unwrap()
+        };
+        let ladder = [
+            rung("720p", 1280, 720),
+            rung("360p", 640, 360),
+            rung("480p", 854, 480),
+        ];
+        choose(&ladder, Size::new(width, height), (1, 1))
+            .iter()
+            .map(|rung| rung.name().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_small_source_gets_one_rung_and_a_middling_one_its_own_size() {
+        assert_eq!(names(320, 240), ["360p"]);
+        assert_eq!(names(640, 272), ["360p"]);
+        assert_eq!(names(854, 480), ["360p", "480p"]);
+        assert_eq!(names(1024, 576), ["360p", "480p", "720p"]);
+        assert_eq!(names(1080, 1920), ["360p", "480p", "720p"]);
+    }
+
+    #[test]
+    fn rungs_of_one_box_are_all_kept() {
+        let rung = |name, kbps| Rung::new(name, Size::new(640, 360), kbps, kbps, 1200).unwrap();
+        assert_eq!(
+            choose(
+                &[rung("low", 400), rung("high", 900)],
+                Size::new(1280, 720),
+                (1, 1)
+            )
+            .len(),
+            2
+        );
+    }
+}

@@ -1,0 +1,738 @@
+//! The ladder: one source's access units in, the segments of every rung out.
+//!
+//! Decodes once, holds one picture back so that the next one's time is known,
+//! lets [`pace`] mark key pictures and cuts, codes the picture on all rungs in
+//! lockstep, and hands the coded units to one segmenter a rung. Audio is coded
+//! or copied once and shared by all rungs.
+//!
+//! Knows no sockets, files, threads of its own or clocks: `weir serve` drives it
+//! from a ring in [`worker`], `weir transcode` from a file.
+
+mod error;
+mod line;
+mod pace;
+mod sound;
+mod stats;
+pub mod worker;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codec::video::{Backend, Decoder, open_decoder};
+use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp, Track, TrackConfig};
+use packager::{Segment, Segmenter, SegmenterConfig, Tracks};
+use rayon::prelude::*;
+
+pub use self::error::Error;
+use self::line::Line;
+use self::pace::{Mark, Pace};
+use self::sound::Sound;
+pub use self::stats::{RungCount, STAGES, Stage, Stats};
+use crate::config::Audio;
+
+/// What a ladder is built from.
+#[derive(Clone)]
+pub struct Settings {
+    /// The rungs on offer; a source gets those that fit it.
+    pub rungs: Vec<Rung>,
+    /// Longest segment.
+    pub segment: Ticks,
+    /// What becomes of the sound.
+    pub audio: Audio,
+    /// Number of the first segment on every rung.
+    pub first_number: u64,
+    /// Decoder to use.
+    pub backend: Backend,
+    /// Bounds for what a source may ask of the decoders.
+    pub limits: codec::Limits,
+    /// The pool that advances the rungs of a picture together.
+    pub pool: Arc<rayon::ThreadPool>,
+    /// What the publisher said of its stream, filled in by whoever reads it.
+    pub hints: Arc<Mutex<Hints>>,
+    /// Where the ladder counts.
+    pub stats: Arc<Stats>,
+}
+
+/// What a publisher's `onMetaData` announced. Never believed where the media
+/// itself can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Hints {
+    /// An audio track was announced.
+    pub audio: bool,
+    /// Pictures a second.
+    pub frame_rate: Option<f64>,
+    /// Audio bit rate in kbit/s.
+    pub audio_kbps: Option<f64>,
+}
+
+/// What is known of one output.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The rung's name in URLs and metrics.
+    pub name: String,
+    /// Whether the multivariant playlist offers it.
+    pub listed: bool,
+    /// The rung coded here; `None` for sound alone.
+    pub rung: Option<Rung>,
+    /// Size of the pictures.
+    pub size: Option<Size>,
+    /// Pictures a second as counted in the last whole segment.
+    pub frame_rate: Option<f64>,
+    /// Configuration of the coded video.
+    pub video: Option<Arc<TrackConfig>>,
+    /// Configuration of the coded audio.
+    pub audio: Option<Arc<TrackConfig>>,
+    /// Average audio rate in kbit/s, where it is set rather than measured.
+    pub audio_kbps: u32,
+}
+
+impl From<&flv::Metadata> for Hints {
+    fn from(metadata: &flv::Metadata) -> Self {
+        Self {
+            audio: metadata.audio_codec.is_some(),
+            frame_rate: metadata.frame_rate,
+            audio_kbps: metadata.audio_kbps,
+        }
+    }
+}
+
+/// Where finished segments go.
+pub trait Sink {
+    /// Segments that became complete together, with the index of their output.
+    /// All rungs complete segment k in one call.
+    fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>);
+
+    /// A picture that starts a key period, at the lowest rung's size.
+    fn key_picture(&mut self, _picture: &Picture) {}
+}
+
+/// See the module.
+pub struct Ladder<S> {
+    settings: Settings,
+    sink: S,
+    input: Option<Input>,
+    lines: Vec<Line>,
+    outputs: Vec<Output>,
+    segmenters: Vec<Segmenter>,
+    pace: Pace,
+    held: Option<Arc<Picture>>,
+    force: Force,
+    sound: Option<Sound>,
+    admission: Admission,
+    /// Audio that waits to learn whether there will be video.
+    waiting_audio: Vec<AccessUnit>,
+    cuts: u64,
+    /// Pictures since the cut at `counted_from`.
+    counted: u64,
+    counted_from: Timestamp,
+    /// Where the newest coded unit ends.
+    end: Timestamp,
+}
+
+/// The decoder and what it was opened for.
+struct Input {
+    decoder: Box<dyn Decoder>,
+    config: Arc<TrackConfig>,
+    /// A key unit has come since the decoder was opened.
+    started: bool,
+    /// Size of the pictures that the lines are set up for.
+    size: Option<Size>,
+}
+
+/// What the next picture must be beside what the pace says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Force {
+    Nothing,
+    Cut,
+    Discontinuity,
+}
+
+/// Whether coded audio goes into the segments.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// The set of tracks is still open: audio is welcome.
+    Open,
+    /// The first segment ended without audio. A late track may only join at a
+    /// discontinuity, for it changes the PMT (RFC 8216bis 4.4.4.3).
+    Missed,
+    /// Audio joins at the next cut.
+    NextCut,
+    /// From here on.
+    From(Timestamp),
+}
+
+impl<S: Sink> Ladder<S> {
+    /// A ladder that has seen nothing yet.
+    pub fn new(settings: Settings, sink: S) -> Self {
+        Self {
+            pace: Pace::new(settings.segment),
+            settings,
+            sink,
+            input: None,
+            lines: Vec::new(),
+            outputs: Vec::new(),
+            segmenters: Vec::new(),
+            held: None,
+            force: Force::Nothing,
+            sound: None,
+            admission: Admission::Open,
+            waiting_audio: Vec::new(),
+            cuts: 0,
+            counted: 0,
+            counted_from: Timestamp::ZERO,
+            end: Timestamp::ZERO,
+        }
+    }
+
+    /// Where the segments go.
+    pub fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// Takes the next access unit of either track. An error ends the stream:
+    /// damaged units are counted, not errors.
+    pub fn push(&mut self, unit: AccessUnit) -> Result<(), Error> {
+        match unit.track() {
+            Track::Video => self.push_video(&unit)?,
+            Track::Audio => self.push_audio(unit)?,
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    /// Units were lost before this point: the decoder restarts at the next key
+    /// unit and the segments say so.
+    pub fn lost(&mut self) {
+        if let Some(input) = &mut self.input {
+            input.started = false;
+            self.force = Force::Discontinuity;
+        }
+    }
+
+    /// Codes what is still held back, closes the last segments and gives the
+    /// sink back.
+    pub fn finish(mut self) -> Result<S, Error> {
+        if self.input.is_none() && self.outputs.is_empty() {
+            self.open_audio_only()?;
+        }
+        self.drain_decoder()?;
+        if let Some(picture) = self.held.take() {
+            self.emit(picture, None)?;
+        }
+        if let Some(sound) = &mut self.sound {
+            let mut units = Vec::new();
+            self.settings
+                .stats
+                .timed(Stage::Audio, || sound.finish(&mut units))?;
+            self.admit(units)?;
+        }
+        let mut batch = Vec::new();
+        for (index, mut segmenter) in self.segmenters.drain(..).enumerate() {
+            self.settings
+                .stats
+                .timed(Stage::Mux, || segmenter.finish(self.end))?;
+            while let Some(segment) = segmenter.poll() {
+                batch.push((index, segment));
+            }
+        }
+        batch.sort_by_key(|(index, segment)| (segment.number, *index));
+        if !batch.is_empty() {
+            self.sink.segments(&self.outputs, batch);
+        }
+        Ok(self.sink)
+    }
+
+    fn push_video(&mut self, unit: &AccessUnit) -> Result<(), Error> {
+        let changed = self
+            .input
+            .as_ref()
+            .is_some_and(|input| !same(&input.config, &unit.config));
+        if changed {
+            self.drain_decoder()?;
+        }
+        if self.input.is_none() || changed {
+            if !unit.key {
+                return Ok(());
+            }
+            let Some(config) = unit.config.h264() else {
+                return Ok(());
+            };
+            let decoder = open_decoder(self.settings.backend, config, &self.settings.limits)?;
+            let size = self.input.take().and_then(|input| input.size);
+            self.input = Some(Input {
+                decoder,
+                config: Arc::clone(&unit.config),
+                started: false,
+                size,
+            });
+        }
+        let Some(input) = &mut self.input else {
+            return Ok(());
+        };
+        if !input.started && !unit.key {
+            return Ok(());
+        }
+        input.started = true;
+        let mut ready = Vec::new();
+        let stats = &self.settings.stats;
+        let decoded = stats.timed(Stage::Decode, || input.decoder.decode(unit, &mut ready));
+        tolerate_damage(decoded, stats)?;
+        ready
+            .into_iter()
+            .try_for_each(|picture| self.picture(picture))
+    }
+
+    fn drain_decoder(&mut self) -> Result<(), Error> {
+        let Some(input) = &mut self.input else {
+            return Ok(());
+        };
+        let mut ready = Vec::new();
+        tolerate_damage(input.decoder.flush(&mut ready), &self.settings.stats)?;
+        ready
+            .into_iter()
+            .try_for_each(|picture| self.picture(picture))
+    }
+
+    /// Takes a decoded picture and codes the one before it, whose length is now
+    /// known.
+    fn picture(&mut self, picture: Arc<Picture>) -> Result<(), Error> {
+        if let Some(held) = self.held.take() {
+            if picture.pts <= held.pts {
+                // A sender that repeats or turns back its time: the newer picture is left out.
+                self.held = Some(held);
+                return Ok(());
+            }
+            self.emit(held, Some(picture.pts))?;
+        }
+        self.held = Some(picture);
+        Ok(())
+    }
+
+    /// Codes a picture that lasts until `next`. A hole in the video is filled
+    /// with repeats, so that segments keep their length while sound goes on.
+    fn emit(&mut self, mut picture: Arc<Picture>, next: Option<Timestamp>) -> Result<(), Error> {
+        if let Some(next) = next {
+            while next - picture.pts > LONGEST_PICTURE {
+                let repeat = picture.pts + REPEAT_EVERY;
+                self.code(&picture, Some(repeat))?;
+                Arc::make_mut(&mut picture).pts = repeat;
+            }
+        }
+        self.code(&picture, next)
+    }
+
+    fn code(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
+        self.fit_lines(picture, next)?;
+        let force = std::mem::replace(&mut self.force, Force::Nothing);
+        let mark = self.pace.mark(picture.pts, next, force != Force::Nothing);
+        if mark == Mark::Cut {
+            self.cut(picture.pts, force == Force::Discontinuity)?;
+            // Sound from before the first picture has nothing to go with.
+            let waiting = std::mem::take(&mut self.waiting_audio);
+            waiting
+                .into_iter()
+                .filter(|unit| unit.pts >= picture.pts)
+                .try_for_each(|unit| self.code_audio(unit))?;
+        }
+        let stats = &self.settings.stats;
+        let lines = &mut self.lines;
+        let coded: Vec<_> = self.settings.pool.install(|| {
+            lines
+                .par_iter_mut()
+                .map(|line| line.code(picture, mark, stats))
+                .collect()
+        });
+        let audio_outputs = self.outputs.len() - self.lines.len();
+        for (index, unit) in coded.into_iter().enumerate() {
+            let Some(unit) = unit? else { continue };
+            let output = &mut self.outputs[audio_outputs + index];
+            if output
+                .video
+                .as_ref()
+                .is_none_or(|config| !Arc::ptr_eq(config, &unit.config))
+            {
+                output.video = Some(Arc::clone(&unit.config));
+            }
+            self.segmenters[audio_outputs + index].push(unit)?;
+        }
+        self.counted += 1;
+        let length = next.map_or(NOMINAL_PICTURE, |next| next - picture.pts);
+        self.end = self.end.max(picture.pts + length);
+        stats.note_coded(picture.pts);
+        if mark != Mark::Plain
+            && let Some(line) = self.lines.first()
+        {
+            self.sink.key_picture(line.scaled().unwrap_or(picture));
+        }
+        self.fill_silence(picture.pts)
+    }
+
+    /// Opens the lines for the first picture, or turns them to a new size.
+    fn fit_lines(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
+        let hinted = self.hints().frame_rate;
+        let Some(input) = &mut self.input else {
+            return Ok(());
+        };
+        if input.size == Some(picture.size) {
+            return Ok(());
+        }
+        input.size = Some(picture.size);
+        let config = input.config.h264();
+        let aspect = config.map_or((1, 1), |config| config.sample_aspect);
+        let announced = hinted.or_else(|| {
+            let (num, den) = config?.frame_rate?;
+            Some(f64::from(num) / f64::from(den))
+        });
+        let measured = next.map(|next| 1.0 / (next - picture.pts).as_secs_f64());
+        let plausible = |fps: &f64| (5.0..=120.0).contains(fps);
+        let frame_rate = announced
+            .filter(plausible)
+            .or_else(|| measured.filter(plausible))
+            .unwrap_or(30.0);
+        if self.lines.is_empty() {
+            return self.open_lines(picture, aspect, frame_rate);
+        }
+        self.force = self.force.at_least(Force::Cut);
+        let audio_outputs = self.outputs.len() - self.lines.len();
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            if line.retarget(picture.size, aspect, frame_rate)? {
+                self.force = Force::Discontinuity;
+                self.outputs[audio_outputs + index].size = Some(line.size());
+            }
+        }
+        Ok(())
+    }
+
+    fn open_lines(
+        &mut self,
+        picture: &Picture,
+        aspect: (u32, u32),
+        frame_rate: f64,
+    ) -> Result<(), Error> {
+        for output in &mut self.outputs {
+            // Sound alone stays for those who listen to it already.
+            output.listed = false;
+        }
+        for rung in line::choose(&self.settings.rungs, picture.size, aspect) {
+            let line = Line::open(rung, picture.size, aspect, frame_rate)?;
+            self.outputs.push(Output {
+                name: line.rung().name().to_owned(),
+                listed: true,
+                rung: Some(line.rung().clone()),
+                size: Some(line.size()),
+                frame_rate: None,
+                video: None,
+                audio: None,
+                audio_kbps: self.settings.audio.kbps,
+            });
+            self.segmenters.push(self.segmenter());
+            self.lines.push(line);
+        }
+        self.force = Force::Cut;
+        Ok(())
+    }
+
+    fn segmenter(&self) -> Segmenter {
+        Segmenter::new(SegmenterConfig {
+            first_number: self.settings.first_number + self.cuts,
+            ..SegmenterConfig::default()
+        })
+    }
+
+    fn cut(&mut self, at: Timestamp, discontinuity: bool) -> Result<(), Error> {
+        if self.cuts == 1 {
+            self.settle_tracks(at)?;
+            self.announce();
+        }
+        if self.admission == Admission::NextCut {
+            self.admission = Admission::From(at);
+        }
+        let lasted = (at - self.counted_from).as_secs_f64();
+        if self.cuts > 0 && lasted > 0.0 && !self.lines.is_empty() {
+            let audio_outputs = self.outputs.len() - self.lines.len();
+            let rate = common_rate(self.counted as f64 / lasted);
+            for (output, line) in self.outputs[audio_outputs..].iter_mut().zip(&self.lines) {
+                output.frame_rate = Some(line.rung().max_fps.map_or(rate, |max| max.min(rate)));
+            }
+        }
+        self.counted = 0;
+        self.counted_from = at;
+        for segmenter in &mut self.segmenters {
+            if discontinuity {
+                segmenter.cut_discontinuity(self.end.min(at), at)?;
+            } else {
+                segmenter.cut(at);
+            }
+        }
+        if discontinuity {
+            self.announce();
+        }
+        self.cuts += 1;
+        Ok(())
+    }
+
+    /// Tells the segmenters which tracks there are, so that none waits for one
+    /// that will not come.
+    fn announce(&mut self) {
+        let audio = self.sound.is_some()
+            && !matches!(self.admission, Admission::Missed | Admission::NextCut);
+        for (output, segmenter) in self.outputs.iter().zip(&mut self.segmenters) {
+            segmenter.announce(Tracks {
+                video: output.rung.is_some(),
+                audio: audio || output.rung.is_none(),
+            });
+        }
+    }
+
+    /// The first segment is over: what has come by now is the set of tracks.
+    fn settle_tracks(&mut self, at: Timestamp) -> Result<(), Error> {
+        if self.sound.is_some() {
+            return Ok(());
+        }
+        if self.hints().audio {
+            // Announced but late: silence holds its place, so that it can join
+            // without a new PMT and new buffers in every player.
+            let from = self.counted_from;
+            let mut sound = Sound::silent(&self.settings.audio, from)?;
+            let mut units = Vec::new();
+            sound.silence_until(at, &mut units)?;
+            self.sound = Some(sound);
+            return self.admit(units);
+        }
+        self.admission = Admission::Missed;
+        Ok(())
+    }
+
+    /// Keeps a silent or stalled audio track close behind the video.
+    fn fill_silence(&mut self, video: Timestamp) -> Result<(), Error> {
+        let Some(sound) = &mut self.sound else {
+            return Ok(());
+        };
+        if sound.next().is_none_or(|next| video - next < SILENCE_AFTER) {
+            return Ok(());
+        }
+        let mut units = Vec::new();
+        self.settings.stats.timed(Stage::Audio, || {
+            sound.silence_until(video - SILENCE_BEHIND, &mut units)
+        })?;
+        self.admit(units)
+    }
+
+    fn push_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
+        if self.outputs.is_empty() {
+            let first = self
+                .waiting_audio
+                .first()
+                .map_or(unit.pts, |first| first.pts);
+            let waited = unit.pts - first;
+            self.waiting_audio.push(unit);
+            let too_many = self.waiting_audio.len() > MAX_WAITING_AUDIO;
+            if waited > WAIT_FOR_VIDEO || too_many {
+                self.open_audio_only()?;
+            }
+            return Ok(());
+        }
+        self.code_audio(unit)
+    }
+
+    fn open_audio_only(&mut self) -> Result<(), Error> {
+        if self.waiting_audio.is_empty() {
+            return Ok(());
+        }
+        self.outputs.push(Output {
+            name: "audio".to_owned(),
+            listed: true,
+            rung: None,
+            size: None,
+            frame_rate: None,
+            video: None,
+            audio: None,
+            audio_kbps: self.settings.audio.kbps,
+        });
+        self.segmenters.push(self.segmenter());
+        let waiting = std::mem::take(&mut self.waiting_audio);
+        waiting
+            .into_iter()
+            .try_for_each(|unit| self.code_audio(unit))
+    }
+
+    fn code_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
+        let hints = self.hints();
+        let stats = &self.settings.stats;
+        let sound = self
+            .sound
+            .get_or_insert_with(|| Sound::new(&self.settings.audio));
+        let mut units = Vec::new();
+        tolerate_damage(
+            stats.timed(Stage::Audio, || {
+                sound.push(unit, hints.audio_kbps, &mut units)
+            }),
+            stats,
+        )?;
+        self.admit(units)
+    }
+
+    /// Puts coded audio into the segments, if its time has come.
+    fn admit(&mut self, units: Vec<AccessUnit>) -> Result<(), Error> {
+        for unit in units {
+            match self.admission {
+                Admission::Open => {}
+                Admission::Missed => {
+                    self.admission = Admission::NextCut;
+                    self.force = Force::Discontinuity;
+                    continue;
+                }
+                Admission::NextCut => continue,
+                Admission::From(at) if unit.pts < at => continue,
+                Admission::From(_) => self.admission = Admission::Open,
+            }
+            let changed = self.outputs.iter().any(|output| {
+                output
+                    .audio
+                    .as_ref()
+                    .is_none_or(|config| !same(config, &unit.config))
+            });
+            if changed {
+                if self.outputs.iter().any(|output| output.audio.is_some()) {
+                    self.force = Force::Discontinuity;
+                }
+                for output in &mut self.outputs {
+                    output.audio = Some(Arc::clone(&unit.config));
+                }
+            }
+            let length = frame_length(&unit);
+            if self.lines.is_empty() {
+                let force = std::mem::replace(&mut self.force, Force::Nothing);
+                if self
+                    .pace
+                    .mark(unit.pts, Some(unit.pts + length), force != Force::Nothing)
+                    == Mark::Cut
+                {
+                    self.cut(unit.pts, force == Force::Discontinuity)?;
+                }
+                self.settings.stats.note_coded(unit.pts);
+            }
+            self.end = self.end.max(unit.pts + length);
+            for segmenter in &mut self.segmenters {
+                match segmenter.push(unit.clone()) {
+                    // A copied frame is the sender's: what ADTS cannot hold is left out.
+                    Err(packager::Error::Malformed { .. } | packager::Error::Bitstream { .. }) => {
+                        self.settings.stats.damaged.fetch_add(1, Ordering::Relaxed);
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self) {
+        let mut batch = Vec::new();
+        let stats = &self.settings.stats;
+        for (index, segmenter) in self.segmenters.iter_mut().enumerate() {
+            while let Some(segment) = stats.timed(Stage::Mux, || segmenter.poll()) {
+                batch.push((index, segment));
+            }
+        }
+        if !batch.is_empty() {
+            self.sink.segments(&self.outputs, batch);
+        }
+    }
+
+    fn hints(&self) -> Hints {
+        *self
+            .settings
+            .hints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Force {
+    fn at_least(self, other: Self) -> Self {
+        if self == Self::Nothing { other } else { self }
+    }
+}
+
+fn same(one: &Arc<TrackConfig>, other: &Arc<TrackConfig>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+/// A damaged unit is counted and forgotten; whatever else went wrong will go
+/// wrong again with the next unit and ends the stream.
+fn tolerate_damage(result: Result<(), codec::Error>, stats: &Stats) -> Result<(), Error> {
+    match result {
+        Err(codec::Error::Malformed { .. }) => {
+            stats.damaged.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
+fn frame_length(unit: &AccessUnit) -> Ticks {
+    let periods = unit
+        .config
+        .aac()
+        .map(|config| (i64::from(config.frame_samples), config.core_rate));
+    periods.map_or(Ticks::ZERO, |(samples, rate)| {
+        Ticks::from_periods(samples, rate.max(1))
+    })
+}
+
+/// The rate in use next to a counted one, within half a per cent; a counted
+/// rate carries the jitter of one picture more or less.
+fn common_rate(counted: f64) -> f64 {
+    const COMMON: [f64; 9] = [
+        15.0,
+        24_000.0 / 1001.0,
+        24.0,
+        25.0,
+        30_000.0 / 1001.0,
+        30.0,
+        50.0,
+        60_000.0 / 1001.0,
+        60.0,
+    ];
+    let nearest = COMMON
+        .into_iter()
+        .min_by(|a, b| (a - counted).abs().total_cmp(&(b - counted).abs()));
+    nearest
+        .filter(|rate| (rate - counted).abs() / counted < 0.005)
+        .unwrap_or(counted)
+}
+
+/// A picture that lasts longer than this is coded again meanwhile, every
+/// [`REPEAT_EVERY`]: shorter than any segment target, longer than the slowest
+/// frame rate in use.
+const LONGEST_PICTURE: Ticks = Ticks::SECOND;
+const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
+
+/// Length of the very last picture, which nothing follows.
+const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
+
+/// How long sound alone waits for pictures before it goes on air without.
+/// On the media clock, which a publisher runs in real time.
+const WAIT_FOR_VIDEO: Ticks = Ticks::from_millis(2000);
+
+/// Bound on the units that wait, for a sender whose audio clock stands still:
+/// ten times the frames of two seconds at 48 kHz.
+const MAX_WAITING_AUDIO: usize = 1000;
+
+/// Silence fills in when audio is this far behind the video, up to
+/// [`SILENCE_BEHIND`] it: well below the second that a segment waits for audio.
+const SILENCE_AFTER: Ticks = Ticks::from_millis(800);
+const SILENCE_BEHIND: Ticks = Ticks::from_millis(400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_rates_snap_to_the_rate_in_use() {
+        assert_eq!(common_rate(59.0 / 1.9686), 30_000.0 / 1001.0);
+        assert_eq!(common_rate(30.0), 30.0);
+        assert_eq!(common_rate(24.98), 25.0);
+        assert_eq!(common_rate(12.5), 12.5);
+    }
+}

@@ -1,0 +1,64 @@
+//! The thread that runs a live ladder: reads the ring, codes, publishes.
+//!
+//! One OS thread for each transcoded stream, never a tokio worker. It ends when
+//! the ring closes and everything in it was coded, or at an error that would
+//! repeat with every unit; the reason then goes to whoever ingests.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+
+use fanout::{Next, Reader};
+use media::AccessUnit;
+
+use super::{Ladder, Settings, Sink};
+
+/// How a ladder's thread ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The stream asked for something that cannot be done.
+    #[error(transparent)]
+    Ladder(#[from] super::Error),
+    /// A bug of ours or of a codec, contained in this stream.
+    #[error("the transcoder panicked")]
+    Panic,
+}
+
+/// Starts a ladder on its own thread. `done` is called on that thread at the
+/// end, with the sink unless the ladder failed: then with the reason.
+pub fn spawn<S, D>(
+    name: &str,
+    settings: Settings,
+    sink: S,
+    reader: Reader<AccessUnit>,
+    done: D,
+) -> std::io::Result<JoinHandle<()>>
+where
+    S: Sink + Send + 'static,
+    D: FnOnce(Result<S, Failure>) + Send + 'static,
+{
+    // Thread names are cut at 15 bytes by Linux; the prefix tells them apart in `top`.
+    std::thread::Builder::new()
+        .name(format!("ladder {name}"))
+        .spawn(move || {
+            let run = || run(settings, sink, reader);
+            let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Failure::Panic));
+            done(result);
+        })
+}
+
+fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> Result<S, Failure> {
+    let stats = std::sync::Arc::clone(&settings.stats);
+    let mut ladder = Ladder::new(settings, sink);
+    loop {
+        match reader.next_blocking() {
+            Next::Unit(unit) => ladder.push(unit)?,
+            Next::Lagged(missed) => {
+                stats
+                    .lagged
+                    .fetch_add(missed, std::sync::atomic::Ordering::Relaxed);
+                ladder.lost();
+            }
+            Next::Closed => return Ok(ladder.finish()?),
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One broadcast as viewers see it: playlists, segments, a thumbnail.
+//!
+//! The ladder's thread writes it once a segment, HTTP reads it many times; what
+//! is served was rendered when it changed, not when it is asked for.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use media::{Picture, Ticks, Timestamp};
+use packager::playlist::{Variant, media as render_media, multivariant};
+use packager::rates::{Estimate, Meter};
+use packager::{ProgramClock, Segment, Window, WindowConfig};
+use tokio::sync::Notify;
+
+use crate::http::Rendered;
+use crate::ladder::{self, Hints, Output, Stats};
+use crate::name::StreamName;
+use crate::thumbnail;
+
+/// How a broadcast is laid out for viewers.
+#[derive(Clone, Copy, Debug)]
+pub struct Playout {
+    /// Longest segment.
+    pub segment: Ticks,
+    /// Segments listed.
+    pub window: usize,
+}
+
+/// One broadcast. See the module.
+#[derive(Debug)]
+pub struct Broadcast {
+    name: StreamName,
+    session: u64,
+    opened: Instant,
+    playout: Playout,
+    clock: OnceLock<ProgramClock>,
+    stage: RwLock<Stage>,
+    thumbnail: Mutex<Thumbnail>,
+    /// The publisher's side.
+    pub publisher: Publisher,
+    /// What its ladder counts.
+    pub stats: Arc<Stats>,
+    /// What its publisher announced.
+    pub hints: Arc<Mutex<Hints>>,
+}
+
+/// The publisher of a broadcast, as others see it.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Bytes received from it.
+    pub bytes: AtomicU64,
+    /// Milliseconds from the broadcast's opening to its last byte.
+    last_byte: AtomicU64,
+    present: AtomicBool,
+    displaced: Notify,
+    /// Bytes and time at the last look at the bit rate.
+    rate: Mutex<(u64, Instant, f64)>,
+}
+
+#[derive(Debug, Default)]
+struct Stage {
+    rungs: Vec<Rung>,
+    multivariant: Option<Arc<Rendered>>,
+    /// The rates in the multivariant playlist rest on a whole window.
+    settled: bool,
+    ended: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Rung {
+    output: Output,
+    window: Window,
+    meter: Option<Meter>,
+    playlist: Arc<Rendered>,
+}
+
+#[derive(Debug, Default)]
+struct Thumbnail {
+    picture: Option<Arc<Picture>>,
+    jpeg: Option<(Timestamp, Bytes)>,
+}
+
+impl Broadcast {
+    /// A broadcast that nobody has sent anything to. `session` is its start in
+    /// Unix milliseconds and the number of its first segment.
+    pub fn new(name: StreamName, session: u64, playout: Playout, now: Instant) -> Self {
+        Self {
+            name,
+            session,
+            opened: now,
+            playout,
+            clock: OnceLock::new(),
+            stage: RwLock::default(),
+            thumbnail: Mutex::default(),
+            publisher: Publisher {
+                bytes: AtomicU64::new(0),
+                last_byte: AtomicU64::new(0),
+                present: AtomicBool::new(true),
+                displaced: Notify::new(),
+                rate: Mutex::new((0, now, 0.0)),
+            },
+            stats: Arc::default(),
+            hints: Arc::default(),
+        }
+    }
+
+    /// What viewers call it.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Start of the session in Unix milliseconds.
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// When it began.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Ties media time to wall time; the first call counts.
+    pub fn anchor(&self, at: Timestamp, unix_ms: i64) {
+        self.clock.get_or_init(|| ProgramClock { at, unix_ms });
+    }
+
+    /// Notes `count` bytes from the publisher.
+    pub fn received(&self, count: usize, now: Instant) {
+        self.publisher
+            .bytes
+            .fetch_add(count as u64, Ordering::Relaxed);
+        let since = now.saturating_duration_since(self.opened).as_millis() as u64;
+        self.publisher.last_byte.store(since, Ordering::Relaxed);
+    }
+
+    /// How long the publisher has been silent.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        let last = Duration::from_millis(self.publisher.last_byte.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.opened)
+            .saturating_sub(last)
+    }
+
+    /// Whether viewers can start: every listed rung has a segment.
+    pub fn playable(&self) -> bool {
+        self.read(|stage| stage.multivariant.is_some())
+    }
+
+    /// The multivariant playlist, and whether its rates are final enough to be
+    /// cached. `None` until every listed rung has a segment.
+    pub(crate) fn multivariant(&self) -> Option<(Arc<Rendered>, bool)> {
+        self.read(|stage| {
+            stage
+                .multivariant
+                .clone()
+                .map(|playlist| (playlist, stage.settled))
+        })
+    }
+
+    /// A rung's media playlist. `None` before its first segment.
+    pub(crate) fn playlist(&self, rung: &str) -> Option<Arc<Rendered>> {
+        self.read(|stage| stage.rung(rung).map(|rung| Arc::clone(&rung.playlist)))
+    }
+
+    /// A segment that is listed, or was recently.
+    pub fn segment(&self, rung: &str, number: u64) -> Option<Arc<Segment>> {
+        self.read(|stage| stage.rung(rung)?.window.segment(number).map(Arc::clone))
+    }
+
+    /// The number after the last segment of any rung.
+    pub fn next_number(&self) -> u64 {
+        self.read(|stage| {
+            let last = stage
+                .rungs
+                .iter()
+                .filter_map(|rung| rung.window.last())
+                .map(|segment| segment.number + 1)
+                .max();
+            last.unwrap_or(self.session)
+        })
+    }
+
+    /// The thumbnail as JPEG, made when asked for and kept until the next key
+    /// picture. Takes milliseconds: not for an async worker.
+    pub fn thumbnail(&self) -> Option<Bytes> {
+        let (picture, cached) = {
+            let state = self
+                .thumbnail
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            (state.picture.clone()?, state.jpeg.clone())
+        };
+        if let Some((pts, jpeg)) = cached
+            && pts == picture.pts
+        {
+            return Some(jpeg);
+        }
+        let jpeg = thumbnail::jpeg(&picture)?;
+        let mut state = self
+            .thumbnail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        state.jpeg = Some((picture.pts, jpeg.clone()));
+        Some(jpeg)
+    }
+
+    /// Closes the playlists: no segment will follow.
+    pub fn end(&self, now: Instant) {
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        if stage.ended.is_some() {
+            return;
+        }
+        stage.ended = Some(now);
+        for rung in &mut stage.rungs {
+            rung.window.end();
+            rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
+        }
+    }
+
+    /// When the playlists were closed.
+    pub fn ended(&self) -> Option<Instant> {
+        self.read(|stage| stage.ended)
+    }
+
+    /// Segment bytes held, of all rungs.
+    pub fn bytes(&self) -> usize {
+        self.read(|stage| stage.rungs.iter().map(|rung| rung.window.bytes()).sum())
+    }
+
+    /// TARGETDURATION, as a time.
+    pub fn target(&self) -> Duration {
+        Duration::from_secs_f64(self.playout.segment.as_secs_f64().ceil())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Stage) -> T) -> T {
+        look(&self.stage.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Publisher {
+    /// Whether a publisher holds the broadcast.
+    pub fn present(&self) -> bool {
+        self.present.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leave(&self) {
+        self.present.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells the publisher's connection that another one took its place.
+    pub(super) fn displace(&self) {
+        self.displaced.notify_one();
+    }
+
+    /// Resolves when another publisher took this one's place.
+    pub async fn displaced(&self) {
+        self.displaced.notified().await;
+    }
+
+    /// Bit rate since the last look at least a second ago, in bit/s.
+    pub fn bit_rate(&self, now: Instant) -> f64 {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let span = now.saturating_duration_since(rate.1).as_secs_f64();
+        if span >= 1.0 {
+            *rate = (bytes, now, (bytes - rate.0) as f64 * 8.0 / span);
+        }
+        rate.2
+    }
+}
+
+impl Stage {
+    fn rung(&self, name: &str) -> Option<&Rung> {
+        self.rungs.iter().find(|rung| rung.output.name == name)
+    }
+
+    /// Renders the multivariant playlist once all listed rungs can be played.
+    fn render(&mut self, outputs: &[Output]) {
+        let mut variants = Vec::new();
+        let mut settled = true;
+        for output in outputs.iter().filter(|output| output.listed) {
+            let Some(rung) = self.rung(&output.name) else {
+                return;
+            };
+            let Some(meter) = &rung.meter else { return };
+            let bandwidth = meter.bandwidth();
+            settled &= bandwidth.settled;
+            let configs = [&output.video, &output.audio];
+            variants.push(Variant {
+                uri: format!("{}/index.m3u8", output.name),
+                bandwidth: bandwidth.peak,
+                average_bandwidth: bandwidth.average,
+                codecs: configs
+                    .into_iter()
+                    .flatten()
+                    .map(|config| config.rfc6381())
+                    .collect(),
+                resolution: output.size,
+                frame_rate: output.frame_rate,
+            });
+        }
+        self.settled = settled;
+        if variants.is_empty() {
+            return;
+        }
+        let text = multivariant(&variants);
+        if self
+            .multivariant
+            .as_ref()
+            .is_none_or(|rendered| rendered.text() != text.as_bytes())
+        {
+            self.multivariant = Some(Arc::new(Rendered::new(text)));
+        }
+    }
+}
+
+impl ladder::Sink for Arc<Broadcast> {
+    fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
+        let fallback = ProgramClock {
+            at: Timestamp::ZERO,
+            unix_ms: self.session as i64,
+        };
+        let clock = *self.clock.get_or_init(|| fallback);
+        // Rendering is done under the lock: a viewer sees segment k on all rungs or on none.
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        let mut touched = Vec::new();
+        for (index, segment) in batch {
+            let Some(output) = outputs.get(index) else {
+                continue;
+            };
+            let at = stage
+                .rungs
+                .iter()
+                .position(|rung| rung.output.name == output.name);
+            let at = at.unwrap_or_else(|| {
+                stage
+                    .rungs
+                    .push(Rung::new(output, &segment, self.playout, clock));
+                stage.rungs.len() - 1
+            });
+            stage.rungs[at].push(output, segment, self.playout);
+            touched.push(at);
+        }
+        touched.dedup();
+        for at in touched {
+            let rung = &mut stage.rungs[at];
+            rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
+        }
+        stage.render(outputs);
+    }
+
+    fn key_picture(&mut self, picture: &Picture) {
+        let mut state = self
+            .thumbnail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        state.picture = Some(Arc::new(picture.clone()));
+    }
+}
+
+impl Rung {
+    fn new(output: &Output, first: &Segment, playout: Playout, clock: ProgramClock) -> Self {
+        let window = Window::new(WindowConfig {
+            first_number: first.number,
+            capacity: playout.window,
+            target: playout.segment,
+            clock,
+        });
+        let playlist = Arc::new(Rendered::new(render_media(&window)));
+        Self {
+            output: output.clone(),
+            window,
+            meter: None,
+            playlist,
+        }
+    }
+
+    fn push(&mut self, output: &Output, segment: Segment, playout: Playout) {
+        self.output = output.clone();
+        let meter = self.meter.get_or_insert_with(|| {
+            let audio_kbps = if output.audio.is_some() {
+                output.audio_kbps
+            } else {
+                0
+            };
+            let fps = output.frame_rate.unwrap_or(30.0);
+            let estimate = match &output.rung {
+                Some(rung) => Estimate::of_rung(rung, audio_kbps, fps),
+                None => Estimate::of_rates(0, 0, audio_kbps, 0.0),
+            };
+            let whole_window = Ticks::new(playout.segment.get() * playout.window as i64);
+            Meter::new(playout.segment, whole_window, estimate)
+        });
+        meter.push(segment.data.len(), segment.duration);
+        // Numbers come from the ladder in order; a refused one would be a bug
+        // there, and the playlist stays as it is.
+        let pushed = self.window.push(segment);
+        debug_assert!(pushed.is_ok(), "{pushed:?}");
+    }
+}

@@ -1,0 +1,229 @@
+//! `weir serve`: start-up in order, and the way down.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::app::App;
+use crate::config::{AuthMode, Config, StreamLimit};
+use crate::keys::{Key, Keys};
+use crate::name::StreamName;
+use crate::{http, ingest};
+
+/// Runs the server until a signal ends it.
+pub fn run(config: Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let data = config.data.clone();
+    std::fs::create_dir_all(&data)
+        .with_context(|| format!("data directory {} cannot be made", data.display()))?;
+    let ports = PortsFile::new(&data)?;
+    let keys = Keys::open(&data)?;
+    let first = match config.auth {
+        AuthMode::Keys => keys.ensure_first_key()?,
+        AuthMode::Open => None,
+    };
+    let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
+    let http = bind("http.listen", config.http.listen).await?;
+    let (rtmp_addr, http_addr) = (rtmp.local_addr()?, http.local_addr()?);
+
+    let app = Arc::new(App::new(config, keys)?);
+    app.set_rtmp_port(rtmp_addr.port());
+    info!(rtmp = %rtmp_addr, http = %http_addr, version = env!("CARGO_PKG_VERSION"), "weir is listening");
+    warn_about(&app.config);
+    let welcome = Welcome {
+        rtmp: rtmp_addr,
+        http: http_addr,
+        app: &app.config.rtmp.app,
+    };
+    welcome.print(first.as_ref());
+
+    let (stop_rtmp, rtmp_stopped) = watch::channel(false);
+    let (stop_http, http_stopped) = watch::channel(false);
+    let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), rtmp, rtmp_stopped));
+    let viewers = tokio::spawn(http::serve(Arc::clone(&app), http, http_stopped));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&app)));
+    ports.write(rtmp_addr, http_addr)?;
+
+    let mut signals = Signals::new()?;
+    let signal = signals.next().await;
+    info!(
+        signal,
+        "shutting down: streams end now; a second signal exits at once"
+    );
+    let down = async {
+        app.drain();
+        let mut target = Duration::ZERO;
+        for broadcast in app.directory.open() {
+            target = target.max(broadcast.target());
+        }
+        let _ = stop_rtmp.send(true);
+        let _ = ingest.await;
+        while !app.directory.open().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Players poll once a target duration: the ENDLIST is there for all of them to see.
+        tokio::time::sleep(target).await;
+        let _ = stop_http.send(true);
+        let _ = viewers.await;
+    };
+    tokio::select! {
+        () = down => {}
+        () = tokio::time::sleep(LONGEST_SHUTDOWN) => warn!("shutdown took too long and is cut short"),
+        signal = signals.next() => warn!(signal, "exiting at once"),
+    }
+    sweeper.abort();
+    ports.remove();
+    Ok(())
+}
+
+async fn bind(setting: &str, addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("{setting}: {addr} cannot be listened on"))
+}
+
+/// Forgets ended broadcasts when their time is over.
+async fn sweep(app: Arc<App>) {
+    let mut every = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        every.tick().await;
+        for name in app.directory.sweep(app.now()) {
+            info!(stream = %name, "ended broadcast is no longer kept");
+        }
+    }
+}
+
+fn warn_about(config: &Config) {
+    if config.auth == AuthMode::Open {
+        if config.rtmp.listen.ip().is_loopback() {
+            warn!(
+                "auth.mode is \"open\": whoever reaches the RTMP port may publish under any name"
+            );
+        } else {
+            warn!(
+                listen = %config.rtmp.listen,
+                "ANYBODY on the network may publish under any name: auth.mode is \"open\" and the RTMP port is not on loopback"
+            );
+        }
+    }
+    if let StreamLimit::Auto = config.limits.streams {
+        info!(
+            "limits.streams is \"auto\": admission by measured load is not built yet, streams are not limited"
+        );
+    }
+    if !codec::WITH_ASSEMBLY {
+        warn!(
+            "this binary was built without nasm: encoding takes about three times the CPU; install nasm and build again"
+        );
+    }
+}
+
+/// What a first start tells the person in front of it.
+struct Welcome<'a> {
+    rtmp: SocketAddr,
+    http: SocketAddr,
+    app: &'a str,
+}
+
+impl Welcome<'_> {
+    /// Standard output, not the log: logs are shipped and kept, this is the one
+    /// time that a key is shown.
+    fn print(&self, first: Option<&(StreamName, Key)>) {
+        let Some((name, key)) = first else { return };
+        let host = |addr: SocketAddr| match addr.ip() {
+            ip if ip.is_unspecified() => format!("localhost:{}", addr.port()),
+            _ => addr.to_string(),
+        };
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(
+            out,
+            "\nWelcome to weir. A stream named \"{name}\" was made for you.\n\n\
+             In OBS under Settings > Stream > Custom, or in any RTMP encoder:\n\n\
+             \x20 Server:      rtmp://{}/{}\n\
+             \x20 Stream key:  {}\n\n\
+             Watch it at http://{}/{name}\n\n\
+             The key is shown this once. `weir keys rotate {name}` makes a new one.\n",
+            host(self.rtmp),
+            self.app,
+            key.reveal(),
+            host(self.http),
+        );
+        let _ = out.flush();
+    }
+}
+
+/// `weir.ports.json`, for those who asked for port 0.
+struct PortsFile(PathBuf);
+
+impl PortsFile {
+    /// Removes what an earlier run left.
+    fn new(data: &Path) -> Result<Self> {
+        let path = data.join("weir.ports.json");
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{} cannot be removed", path.display()))
+            }
+            _ => Ok(Self(path)),
+        }
+    }
+
+    /// The file appears whole: written beside its place, then renamed.
+    fn write(&self, rtmp: SocketAddr, http: SocketAddr) -> Result<()> {
+        let reachable = |addr: SocketAddr| match addr.ip() {
+            ip if ip.is_unspecified() && addr.is_ipv4() => format!("127.0.0.1:{}", addr.port()),
+            ip if ip.is_unspecified() => format!("[::1]:{}", addr.port()),
+            _ => addr.to_string(),
+        };
+        let text =
+            serde_json::json!({ "rtmp": reachable(rtmp), "http": reachable(http) }).to_string();
+        let beside = self.0.with_extension("json.new");
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, &self.0))
+            .with_context(|| format!("{} cannot be written", self.0.display()))
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Bound on an orderly end: a ladder codes what its ring holds in less.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);

@@ -197,7 +197,12 @@ impl Taps {
 /// `y`, in units of 1 / 2^`LINE_BITS`.
 fn blend_rows(taps: &Taps, y: usize, source: &Plane, height: usize, line: &mut [i16]) {
     // Each product is rounded down, half a unit too low on average.
-    line.fill((taps.used / 2) as i16);
+    let products = taps
+        .weights(y)
+        .iter()
+        .filter(|&&weight| weight != 0)
+        .count();
+    line.fill((products / 2) as i16);
     let start = taps.starts[y] as usize;
     for (tap, &weight) in taps.weights(y)[..taps.used].iter().enumerate() {
         if weight == 0 {
@@ -257,3 +262,146 @@ const ONE: i32 = 1 << WEIGHT_BITS;
 const LINE_BITS: u32 = 5;
 /// Samples behind a row that padded weights may touch.
 const LINE_PADDING: usize = 3 * LANES;
+
+#[cfg(test)]
+mod tests {
+    use media::Timestamp;
+
+    use super::*;
+
+    fn scale(from: &Picture, to: Size) -> Picture {
+        let mut out = Picture::black(Size::new(2, 2), Timestamp::ZERO);
+        Scaler::new(from.size, to).scale(from, &mut out);
+        out
+    }
+
+    /// The same filter in floating point, both ways at once.
+    fn reference(from: &Picture, to: Size, index: usize) -> Vec<u8> {
+        let (source_width, source_height) = from.plane_size(index);
+        let out = Picture::black(to, Timestamp::ZERO);
+        let (width, height) = out.plane_size(index);
+        let taps = |from: usize, to: usize, at: usize, left: bool| -> Vec<(usize, f64)> {
+            let ratio = from as f64 / to as f64;
+            let stretch = ratio.max(1.0);
+            let offset = if left { 0.25 } else { 0.5 } * (ratio - 1.0);
+            let centre = at as f64 * ratio + offset;
+            let near = (centre - 2.0 * stretch).ceil() as i64..=(centre + 2.0 * stretch) as i64;
+            let taps: Vec<_> = near
+                .map(|tap| {
+                    let weight = catmull_rom((tap as f64 - centre) / stretch);
+                    (tap.clamp(0, from as i64 - 1) as usize, weight)
+                })
+                .collect();
+            let total: f64 = taps.iter().map(|tap| tap.1).sum();
+            taps.into_iter().map(|tap| (tap.0, tap.1 / total)).collect()
+        };
+        let columns: Vec<_> = (0..width)
+            .map(|x| taps(source_width, width, x, index > 0))
+            .collect();
+        let mut samples = Vec::new();
+        for y in 0..height {
+            let rows = taps(source_height, height, y, false);
+            for columns in &columns {
+                let mut sum = 0.0;
+                for (row, weight) in &rows {
+                    let row = from.planes[index].row(*row);
+                    let across: f64 = columns
+                        .iter()
+                        .map(|tap| f64::from(row[tap.0]) * tap.1)
+                        .sum();
+                    sum += across * weight;
+                }
+                samples.push(sum.round().clamp(0.0, 255.0) as u8);
+            }
+        }
+        samples
+    }
+
+    fn check(from: &Picture, to: Size) {
+        let scaled = scale(from, to);
+        assert_eq!(scaled.size, to);
+        for index in 0..3 {
+            let (width, _) = scaled.plane_size(index);
+            let expected = reference(from, to, index);
+            for (y, expected) in expected.chunks(width).enumerate() {
+                let row = &scaled.planes[index].row(y)[..width];
+                for (x, (a, b)) in row.iter().zip(expected).enumerate() {
+                    let size = from.size;
+                    assert!(
+                        a.abs_diff(*b) <= 1,
+                        "{size} to {to}, plane {index} at {x},{y}: {a}, {b}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_scales_as_in_floating_point() {
+        for (width, height) in [(320, 180), (66, 50), (1920, 34)] {
+            let from = testkit::noise(Size::new(width, height), 1, Timestamp::ZERO);
+            for (width, height) in [
+                (106, 60),
+                (202, 34),
+                (64, 180),
+                (16, 16),
+                (322, 182),
+                (400, 26),
+            ] {
+                check(&from, Size::new(width, height));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_sizes_are_copied() {
+        let from = testkit::moving_pattern(Size::new(202, 130), 5, Timestamp::from_millis(7));
+        let to = scale(&from, from.size);
+        assert_eq!(to.planes, from.planes);
+        assert_eq!(to.pts, from.pts);
+    }
+
+    #[test]
+    fn flat_areas_keep_their_value_exactly() {
+        for value in [0, 1, 16, 127, 128, 235, 254, 255] {
+            let mut from = Picture::black(Size::new(640, 358), Timestamp::ZERO);
+            for plane in &mut from.planes {
+                plane.data.fill(value);
+            }
+            for (width, height) in [(214, 120), (426, 238), (90, 52), (800, 448)] {
+                for plane in scale(&from, Size::new(width, height)).planes {
+                    assert!(
+                        plane.data.iter().all(|&sample| sample == value),
+                        "{value} {width}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_with_padding_are_read_and_written_without_it() {
+        let plain = testkit::moving_pattern(Size::new(128, 96), 3, Timestamp::ZERO);
+        let mut padded = plain.clone();
+        for index in 0..3 {
+            let (width, height) = plain.plane_size(index);
+            let mut plane = Plane::filled(width + 13, height, 99);
+            for y in 0..height {
+                plane.row_mut(y)[..width].copy_from_slice(&plain.planes[index].row(y)[..width]);
+            }
+            padded.planes[index] = plane;
+        }
+        let to = Size::new(64, 48);
+        assert_eq!(scale(&padded, to).planes, scale(&plain, to).planes);
+        assert_eq!(scale(&padded, plain.size).planes, plain.planes);
+    }
+
+    #[test]
+    fn a_source_that_changes_its_size_is_scaled_from_its_new_one() {
+        let mut scaler = Scaler::new(Size::new(128, 96), Size::new(64, 48));
+        let mut out = Picture::black(Size::new(64, 48), Timestamp::ZERO);
+        let other = testkit::moving_pattern(Size::new(320, 180), 3, Timestamp::ZERO);
+        scaler.scale(&other, &mut out);
+        assert_eq!(out.planes, scale(&other, Size::new(64, 48)).planes);
+    }
+}

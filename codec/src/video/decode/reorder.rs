@@ -85,3 +85,83 @@ impl Reorder {
 
 /// Frames in the largest decoded picture buffer (A.3.1): none can wait longer.
 const MAX_DEPTH: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use media::Size;
+
+    use super::*;
+
+    /// Feeds pictures of (pts, dts) in frames; gives the pts that came out
+    /// behind each.
+    fn order(depth: Option<usize>, units: &[(i64, i64)]) -> Vec<Vec<i64>> {
+        let mut order = Reorder::new(depth);
+        let mut steps = Vec::new();
+        for &(pts, dts) in units {
+            let mut out = Vec::new();
+            let (pts, dts) = (Timestamp::from_ticks(pts), Timestamp::from_ticks(dts));
+            order.begin(dts, &mut out);
+            let _ = order.push(Picture::black(Size::new(16, 16), pts), dts, &mut out);
+            steps.push(out.iter().map(|picture| picture.pts.ticks()).collect());
+        }
+        let mut out = Vec::new();
+        order.flush(&mut out);
+        steps.push(out.iter().map(|picture| picture.pts.ticks()).collect());
+        steps
+    }
+
+    #[test]
+    fn a_late_picture_is_dropped_and_the_depth_no_longer_believed() {
+        // Says 0, but reorders.
+        let units = [(1, 0), (4, 1), (2, 2), (3, 3), (5, 4)];
+        assert_eq!(
+            order(Some(0), &units),
+            [vec![1], vec![4], vec![], vec![], vec![], vec![5]]
+        );
+    }
+
+    #[test]
+    fn two_pictures_never_share_an_instant() {
+        assert_eq!(
+            order(None, &[(2, 0), (2, 1), (3, 3)]),
+            [vec![], vec![], vec![2, 3], vec![]]
+        );
+    }
+
+    #[test]
+    fn no_more_than_sixteen_wait_whatever_the_times_say() {
+        let units: Vec<_> = (0..40).map(|index| (1_000_000 + index, index)).collect();
+        let steps = order(None, &units);
+        assert_eq!(steps[15], []);
+        assert_eq!(steps[16], [1_000_000]);
+        assert_eq!(steps[40].len(), 16);
+    }
+
+    #[test]
+    fn the_times_free_a_picture_as_soon_as_nothing_can_precede_it() {
+        // I2 B0.. with an offset of one: I P B B.
+        let units = [(1, 0), (4, 1), (2, 2), (3, 3), (7, 4), (5, 5), (6, 6)];
+        assert_eq!(
+            order(None, &units),
+            [
+                vec![],
+                vec![1],
+                vec![2],
+                vec![3],
+                vec![4],
+                vec![5],
+                vec![6],
+                vec![7]
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_is_followed() {
+        let units = [(100, 100), (101, 101), (5, 5), (6, 6)];
+        assert_eq!(
+            order(None, &units),
+            [vec![100], vec![101], vec![5], vec![6], vec![]]
+        );
+    }
+}

@@ -50,12 +50,16 @@ fi
 mkdir -p "$data"
 log=$data/weir.log
 
-# Job control gives each child its own process group, so that Ctrl-C reaches
-# this script alone and the order of leaving is its own.
-set -m
+# Job control gives a child its own process group, so that Ctrl-C reaches this
+# script alone and the order of leaving is its own.
+in_background() { # LOG COMMAND...: leaves the process id in $!
+    set -m
+    "${@:2}" >>"$1" 2>&1 </dev/null &
+    set +m
+}
 # Anyone who can reach the RTMP port may publish without a key: this machine only.
-"$weir" serve --auth open --segment 2 --data "$data" \
-    --rtmp "127.0.0.1:$rtmp_port" --http "0.0.0.0:$http_port" >"$log" 2>&1 &
+in_background "$log" "$weir" serve --auth open --segment 2 --data "$data" \
+    --rtmp "127.0.0.1:$rtmp_port" --http "0.0.0.0:$http_port"
 server=$!
 
 alive() { # PID WHAT
@@ -79,7 +83,7 @@ port_of() { sed -n "s/.*\"$1\": *\"[^\"]*:\([0-9]*\)\".*/\1/p" "$data/weir.ports
 wait_for 30 "The server's start" test -s "$data/weir.ports.json"
 rtmp_port=$(port_of rtmp)
 http_port=$(port_of http)
-"$weir" publish "$clip" "rtmp://127.0.0.1:$rtmp_port/stream/demo" --loop >>"$log" 2>&1 &
+in_background "$log" "$weir" publish "$clip" "rtmp://127.0.0.1:$rtmp_port/stream/demo" --loop
 publisher=$!
 wait_for 60 "The first picture" curl --fail --silent "http://127.0.0.1:$http_port/demo/live.m3u8"
 

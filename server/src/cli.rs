@@ -111,7 +111,7 @@ pub struct PublishArgs {
     /// Start again at the end of the file; timestamps go on rising
     #[arg(long = "loop")]
     pub repeat: bool,
-    /// Publish this many times at once
+    /// Publish this many times at once; -1, -2, … is added to the key
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub copies: u32,
 }

@@ -138,7 +138,7 @@ impl Files {
         beside.push(".new");
         let done = fs::write(&beside, data).and_then(|()| fs::rename(&beside, &path));
         if let Err(error) = done {
-            self.failed.get_or_insert_with(|| (path, error));
+            self.failed.get_or_insert((path, error));
         }
     }
 

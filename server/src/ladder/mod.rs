@@ -125,7 +125,10 @@ pub struct Ladder<S> {
     /// Pictures since the cut at `counted_from`.
     counted: u64,
     counted_from: Timestamp,
-    /// Where the newest coded unit ends.
+    /// How long the last picture lasted.
+    length: Ticks,
+    /// Where the newest coded picture ends; the newest sound, where there are
+    /// no pictures.
     end: Timestamp,
 }
 
@@ -180,6 +183,7 @@ impl<S: Sink> Ladder<S> {
             cuts: 0,
             counted: 0,
             counted_from: Timestamp::ZERO,
+            length: NOMINAL_PICTURE,
             end: Timestamp::ZERO,
         }
     }
@@ -356,8 +360,8 @@ impl<S: Sink> Ladder<S> {
             self.segmenters[audio_outputs + index].push(unit)?;
         }
         self.counted += 1;
-        let length = next.map_or(NOMINAL_PICTURE, |next| next - picture.pts);
-        self.end = self.end.max(picture.pts + length);
+        self.length = next.map_or(self.length, |next| next - picture.pts);
+        self.end = self.end.max(picture.pts + self.length);
         stats.note_coded(picture.pts);
         if mark != Mark::Plain
             && let Some(line) = self.lines.first()
@@ -611,8 +615,8 @@ impl<S: Sink> Ladder<S> {
                     self.cut(unit.pts, force == Force::Discontinuity)?;
                 }
                 self.settings.stats.note_coded(unit.pts);
+                self.end = self.end.max(unit.pts + length);
             }
-            self.end = self.end.max(unit.pts + length);
             for segmenter in &mut self.segmenters {
                 match segmenter.push(unit.clone()) {
                     // A copied frame is the sender's: what ADTS cannot hold is left out.
@@ -708,7 +712,7 @@ fn common_rate(counted: f64) -> f64 {
 const LONGEST_PICTURE: Ticks = Ticks::SECOND;
 const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
 
-/// Length of the very last picture, which nothing follows.
+/// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
 /// How long sound alone waits for pictures before it goes on air without.

@@ -103,11 +103,12 @@ await once(out, "open");
 const server = run(weir, ["serve", "--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--auth", "open", "--segment", "2", "--data", data],
   { stdio: ["ignore", out, out] });
 
+let leaving = false;
+
 async function ports() {
   const file = join(data, "weir.ports.json");
   for (let tries = 0; tries < 300; tries += 1) {
     if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
-    if (server.exitCode !== null) break;
     await sleep(0.1);
   }
   throw new Error("weir serve did not announce its ports");
@@ -148,6 +149,7 @@ async function everything() {
     await end_seen;
   } else tally("GStreamer is installed (scripts/setup.sh test)", false);
 
+  leaving = true;
   const code = await end(server, "SIGTERM");
   tally("the server leaves at a SIGTERM", code === 0, `exit code ${code}`);
 }
@@ -155,8 +157,13 @@ async function everything() {
 const leave = () => { for (const child of running) child.kill("SIGKILL"); };
 process.once("SIGINT", () => { leave(); process.exit(130); });
 process.once("SIGTERM", () => { leave(); process.exit(143); });
+// Without its server no script has anything more to find out.
+const gone = server.ended.then((code) => {
+  if (!leaving) throw new Error(`the server ended by itself: ${code}`);
+  return new Promise(() => {});
+});
 try {
-  await everything();
+  await Promise.race([everything(), gone]);
 } catch (error) {
   tally("the tests run to their end", false, error.message);
 }

@@ -4,7 +4,7 @@
 //
 // Says "start" on standard output when it wants a publisher and "stop" when
 // the publisher should leave; the summary is the last line.
-import { Checks, args, playing, withPage } from "./browser.mjs";
+import { Checks, args, playing, sample, withPage } from "./browser.mjs";
 
 const { plain: [address] } = args();
 
@@ -22,6 +22,8 @@ await Checks.run("waiting", (checks) => withPage(address, async (page, console) 
   process.stdout.write("start\n");
   await playing(page);
   checks.that("plays once someone is live, without a reload", await page.evaluate(() => window.sameDocument === true));
+  const { restarts, errors } = await sample(page);
+  checks.that("the very first segments play", restarts === 0, errors);
   checks.that("the message is gone", !(await page.isVisible("#cover-title")));
   checks.that("sound is one tap away", await page.isVisible("#unmute"));
 

@@ -42,7 +42,12 @@ await Checks.run("play", (checks) => withPage(address, async (page, console) => 
   }
   if (wantsAudio) checks.that("audio is decoded", after.audio > before.audio, after.audio - before.audio);
   checks.that("the latency is known", after.latency > 0 && after.latency < 60, after.latency);
-  if (named.shot) await page.screenshot({ path: named.shot });
+  if (named.shot) {
+    // A moving mouse brings the controls.
+    await page.mouse.move(500, 400);
+    await sleep(0.4);
+    await page.screenshot({ path: named.shot });
+  }
 
   // Highest, lowest, and the ones between: every rung is reached by a jump.
   const order = rungs.map((rung, index) => ({ ...rung, index })).sort((a, b) => b.bitrate - a.bitrate);

@@ -12,11 +12,13 @@ use flv::file::{Reader, TagKind};
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Publishes `file` to `url`, again and again with `repeat`, `copies` times at
-/// once. With more than one copy, `-1`, `-2`, … is added to the key.
+/// once. With more than one copy, `-1`, `-2`, … is added to the key. SIGINT
+/// ends the streams in good order.
 pub fn run(file: &Path, url: &str, repeat: bool, copies: u32) -> Result<()> {
     let url = Url::parse(url)?;
     if url.is_tls() {
@@ -28,6 +30,11 @@ pub fn run(file: &Path, url: &str, repeat: bool, copies: u32) -> Result<()> {
         .build()
         .context("no runtime")?;
     runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            let _ = tokio::signal::ctrl_c().await;
+            let _ = stop.send(true);
+        });
         let mut publishers = JoinSet::new();
         for copy in 1..=copies {
             let url = if copies == 1 {
@@ -35,7 +42,7 @@ pub fn run(file: &Path, url: &str, repeat: bool, copies: u32) -> Result<()> {
             } else {
                 numbered(&url, copy)?
             };
-            publishers.spawn(publish(Arc::clone(&clip), url, repeat));
+            publishers.spawn(publish(Arc::clone(&clip), url, repeat, stopped.clone()));
         }
         while let Some(ended) = publishers.join_next().await {
             ended.context("a publisher panicked")??;
@@ -112,7 +119,12 @@ impl Clip {
     }
 }
 
-async fn publish(clip: Arc<Clip>, url: Url, repeat: bool) -> Result<()> {
+async fn publish(
+    clip: Arc<Clip>,
+    url: Url,
+    repeat: bool,
+    stop: watch::Receiver<bool>,
+) -> Result<()> {
     let shown = url.to_string();
     let (host, port) = (url.host().to_owned(), url.port());
     let connecting = timeout(CONNECT, TcpStream::connect((host, port))).await;
@@ -127,7 +139,7 @@ async fn publish(clip: Arc<Clip>, url: Url, repeat: bool) -> Result<()> {
         ready: false,
         closed: false,
     };
-    let result = link.play(&clip, repeat).await;
+    let result = link.play(&clip, repeat, stop).await;
     result.with_context(|| shown.clone())
 }
 
@@ -140,7 +152,7 @@ struct Link {
 }
 
 impl Link {
-    async fn play(&mut self, clip: &Clip, repeat: bool) -> Result<()> {
+    async fn play(&mut self, clip: &Clip, repeat: bool, stop: watch::Receiver<bool>) -> Result<()> {
         self.flush().await?;
         while !self.ready {
             let deadline = self.session.poll_timeout().map(Instant::from_std);
@@ -150,8 +162,11 @@ impl Link {
         }
         let started = Instant::now();
         let mut offset: u64 = 0;
-        loop {
+        'runs: loop {
             for (ms, kind, body) in &clip.tags {
+                if *stop.borrow() {
+                    break 'runs;
+                }
                 let at = offset + u64::from(*ms);
                 self.receive_until(started + Duration::from_millis(at))
                     .await?;

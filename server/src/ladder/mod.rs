@@ -230,6 +230,10 @@ impl<S: Sink> Ladder<S> {
                 .timed(Stage::Audio, || sound.finish(&mut units))?;
             self.admit(units)?;
         }
+        if self.cuts == 1 {
+            // A broadcast of one segment has no other to be counted in.
+            self.note_frame_rate(self.end);
+        }
         let mut batch = Vec::new();
         for (index, mut segmenter) in self.segmenters.drain(..).enumerate() {
             self.settings
@@ -451,13 +455,8 @@ impl<S: Sink> Ladder<S> {
         if self.admission == Admission::NextCut {
             self.admission = Admission::From(at);
         }
-        let lasted = (at - self.counted_from).as_secs_f64();
-        if self.cuts > 0 && lasted > 0.0 && !self.lines.is_empty() {
-            let audio_outputs = self.outputs.len() - self.lines.len();
-            let rate = common_rate(self.counted as f64 / lasted);
-            for (output, line) in self.outputs[audio_outputs..].iter_mut().zip(&self.lines) {
-                output.frame_rate = Some(line.rung().max_fps.map_or(rate, |max| max.min(rate)));
-            }
+        if self.cuts > 0 {
+            self.note_frame_rate(at);
         }
         self.counted = 0;
         self.counted_from = at;
@@ -485,6 +484,19 @@ impl<S: Sink> Ladder<S> {
                 video: output.rung.is_some(),
                 audio: audio || output.rung.is_none(),
             });
+        }
+    }
+
+    /// Takes the frame rate of the segment that ends at `at`.
+    fn note_frame_rate(&mut self, at: Timestamp) {
+        let lasted = (at - self.counted_from).as_secs_f64();
+        if lasted <= 0.0 || self.counted == 0 {
+            return;
+        }
+        let rate = common_rate(self.counted as f64 / lasted);
+        let audio_outputs = self.outputs.len() - self.lines.len();
+        for (output, line) in self.outputs[audio_outputs..].iter_mut().zip(&self.lines) {
+            output.frame_rate = Some(line.rung().max_fps.map_or(rate, |max| max.min(rate)));
         }
     }
 

@@ -49,7 +49,7 @@
   let startedAt = 0;
   let failures = 0;      // restarts in a row, each within 30 s of its start
   let progress = { at: 0, time: -1 };
-  const lastNumber = new Map();
+  let lastNumber = -1;    // the highest segment number listed so far
 
   // ---- What the page says -------------------------------------------------
 
@@ -144,7 +144,7 @@
   function stop() {
     weir.playing = false;
     weir.latency = null;
-    lastNumber.clear();
+    lastNumber = -1;
     weir.hls?.destroy();
     weir.hls = null;
     video.removeAttribute("src");
@@ -190,12 +190,14 @@
     const { Events } = Hls;
     hls.on(Events.MANIFEST_PARSED, listLevels);
     hls.on(Events.LEVEL_SWITCHED, () => { weir.switches += 1; labelAuto(); });
-    hls.on(Events.LEVEL_UPDATED, (_, { level, details }) => {
+    hls.on(Events.LEVEL_UPDATED, (_, { details }) => {
       // Numbers that do not touch the last ones: another broadcast took the
       // name, or this page slept through a whole window.
-      const last = lastNumber.get(level);
-      lastNumber.set(level, details.endSN);
-      if (details.live && last !== undefined && details.startSN > last + 1) {
+      // All rungs share their numbers, so that one which was not looked at for
+      // a while is no jump.
+      const last = lastNumber;
+      lastNumber = Math.max(last, details.endSN);
+      if (details.live && last >= 0 && details.startSN > last + 1) {
         // Not from inside hls.js: it goes on with the level after this event.
         setTimeout(() => { if (weir.hls === hls) restart("the playlist jumped"); });
       }

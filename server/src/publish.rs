@@ -138,6 +138,7 @@ async fn publish(
         input: BytesMut::with_capacity(16 << 10),
         ready: false,
         closed: false,
+        finished: false,
     };
     let result = link.play(&clip, repeat, stop).await;
     result.with_context(|| shown.clone())
@@ -149,6 +150,8 @@ struct Link {
     input: BytesMut,
     ready: bool,
     closed: bool,
+    /// The end is ours: the session's own is no error any more.
+    finished: bool,
 }
 
 impl Link {
@@ -182,6 +185,7 @@ impl Link {
         self.receive_until(started + Duration::from_millis(offset))
             .await?;
         self.session.finish();
+        self.finished = true;
         self.flush().await?;
         self.socket.shutdown().await?;
         let rest = async {
@@ -216,7 +220,7 @@ impl Link {
             .write_all(&out)
             .await
             .context("connection lost")?;
-        if self.closed {
+        if self.closed && !self.finished {
             bail!("the server closed the session")
         } else {
             Ok(())

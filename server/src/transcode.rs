@@ -86,16 +86,18 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         progress.read(count);
         ladder.sink().check()?;
     }
-    if let Err(error) = reader.finish() {
-        // The rest is still worth having: a recorder that was killed leaves such files.
-        progress.say(&format!("{}: {error}", input.display()));
-    }
+    let cut_short = reader.finish().err();
     let files = ladder.finish()?;
     files.check()?;
     let summary = files.finish()?;
     let damaged = stats.damaged.load(std::sync::atomic::Ordering::Relaxed);
     progress.finish(&summary, damaged);
-    Ok(())
+    match cut_short {
+        // What came before is still worth having: a recorder that was killed leaves such files.
+        Some(error) => Err(error)
+            .with_context(|| format!("{}: what came before this was transcoded", input.display())),
+        None => Ok(()),
+    }
 }
 
 /// The ladder's output on disk.

@@ -76,7 +76,8 @@ pub struct Output {
     pub rung: Option<Rung>,
     /// Size of the pictures.
     pub size: Option<Size>,
-    /// Pictures a second as counted in the last whole segment.
+    /// Pictures a second, as counted in the segment that had most: FRAME-RATE is
+    /// the maximum of a variant (RFC 8216bis 4.4.6.2).
     pub frame_rate: Option<f64>,
     /// Configuration of the coded video.
     pub video: Option<Arc<TrackConfig>>,
@@ -496,7 +497,8 @@ impl<S: Sink> Ladder<S> {
         let rate = common_rate(self.counted as f64 / lasted);
         let audio_outputs = self.outputs.len() - self.lines.len();
         for (output, line) in self.outputs[audio_outputs..].iter_mut().zip(&self.lines) {
-            output.frame_rate = Some(line.rung().max_fps.map_or(rate, |max| max.min(rate)));
+            let rate = line.rung().max_fps.map_or(rate, |max| max.min(rate));
+            output.frame_rate = Some(output.frame_rate.map_or(rate, |before| before.max(rate)));
         }
     }
 

@@ -84,9 +84,7 @@ impl Connection<'_> {
                 }
             }
             if self.closing {
-                // Half closed first, so that the last words are not lost to a reset.
-                let _ = socket.shutdown().await;
-                let _ = timeout(LINGER, drain(&mut socket, &mut input)).await;
+                hang_up(&mut socket, &mut input).await;
                 return "closed".to_owned();
             }
             let deadline = self.session.poll_timeout();
@@ -138,6 +136,7 @@ impl Connection<'_> {
                     }
                 }
                 let _ = timeout(LINGER, socket.write_all(&output)).await;
+                hang_up(&mut socket, &mut input).await;
                 warn!(peer = %self.peer, error = %chain(&error), "connection refused");
                 return error.to_string();
             }
@@ -217,11 +216,20 @@ async fn read(socket: &mut TcpStream, input: &mut BytesMut) -> std::io::Result<u
     socket.read_buf(input).await
 }
 
-/// Reads and forgets until the peer closes.
-async fn drain(socket: &mut TcpStream, input: &mut BytesMut) {
-    while read(socket, input).await.is_ok_and(|count| count > 0) {
-        input.clear();
-    }
+/// Closes so that the last words arrive: half closed, and the peer's own input
+/// read and forgotten for a while. Input left unread would make the kernel
+/// reset the connection, and a reset takes the words back.
+async fn hang_up(socket: &mut TcpStream, input: &mut BytesMut) {
+    let _ = socket.shutdown().await;
+    let forget = async {
+        loop {
+            input.clear();
+            if !read(socket, input).await.is_ok_and(|count| count > 0) {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER, forget).await;
 }
 
 async fn at(deadline: Option<std::time::Instant>) {

@@ -131,6 +131,10 @@ pub struct Ladder<S> {
     /// Where the newest coded picture ends; the newest sound, where there are
     /// no pictures.
     end: Timestamp,
+    /// Where the newest sound ends.
+    sound_end: Option<Timestamp>,
+    /// Where it ended when the newest picture came.
+    heard: Option<Timestamp>,
 }
 
 /// The decoder and what it was opened for.
@@ -186,6 +190,8 @@ impl<S: Sink> Ladder<S> {
             counted_from: Timestamp::ZERO,
             length: NOMINAL_PICTURE,
             end: Timestamp::ZERO,
+            sound_end: None,
+            heard: None,
         }
     }
 
@@ -199,7 +205,10 @@ impl<S: Sink> Ladder<S> {
     pub fn push(&mut self, unit: AccessUnit) -> Result<(), Error> {
         match unit.track() {
             Track::Video => self.push_video(&unit)?,
-            Track::Audio => self.push_audio(unit)?,
+            Track::Audio => {
+                self.push_audio(unit)?;
+                self.follow_sound(PICTURE_OVERDUE)?;
+            }
         }
         self.deliver();
         Ok(())
@@ -221,6 +230,7 @@ impl<S: Sink> Ladder<S> {
             self.open_audio_only()?;
         }
         self.drain_decoder()?;
+        self.follow_sound(LONGEST_PICTURE)?;
         if let Some(picture) = self.held.take() {
             self.emit(picture, None)?;
         }
@@ -305,6 +315,7 @@ impl<S: Sink> Ladder<S> {
     /// Takes a decoded picture and codes the one before it, whose length is now
     /// known.
     fn picture(&mut self, picture: Arc<Picture>) -> Result<(), Error> {
+        self.heard = self.sound_end;
         if let Some(held) = self.held.take() {
             if picture.pts <= held.pts {
                 // A sender that repeats or turns back its time: the newer picture is left out.
@@ -328,6 +339,32 @@ impl<S: Sink> Ladder<S> {
             }
         }
         self.code(&picture, next)
+    }
+
+    /// Repeats the picture in hand when more than `silent` of sound came since:
+    /// a camera that froze must not hold up the segments, nor let the sound of
+    /// minutes wait for a cut. Counts the sound that came, not how far the two
+    /// clocks are apart: some senders have them apart all the time.
+    fn follow_sound(&mut self, silent: Ticks) -> Result<(), Error> {
+        let Some(sound) = self.sound_end else {
+            return Ok(());
+        };
+        let mut heard = *self.heard.get_or_insert(sound);
+        if sound - heard <= silent {
+            return Ok(());
+        }
+        let Some(mut held) = self.held.take() else {
+            return Ok(());
+        };
+        while sound - heard > SOUND_LEAD {
+            let repeat = held.pts + REPEAT_EVERY;
+            self.code(&held, Some(repeat))?;
+            Arc::make_mut(&mut held).pts = repeat;
+            heard += REPEAT_EVERY;
+        }
+        self.heard = Some(heard);
+        self.held = Some(held);
+        Ok(())
     }
 
     fn code(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
@@ -604,21 +641,16 @@ impl<S: Sink> Ladder<S> {
                 Admission::From(at) if unit.pts < at => continue,
                 Admission::From(_) => self.admission = Admission::Open,
             }
-            let changed = self.outputs.iter().any(|output| {
-                output
-                    .audio
-                    .as_ref()
-                    .is_none_or(|config| !same(config, &unit.config))
-            });
-            if changed {
-                if self.outputs.iter().any(|output| output.audio.is_some()) {
-                    self.force = Force::Discontinuity;
+            for output in &mut self.outputs {
+                match &output.audio {
+                    Some(config) if same(config, &unit.config) => continue,
+                    Some(_) => self.force = Force::Discontinuity,
+                    None => {}
                 }
-                for output in &mut self.outputs {
-                    output.audio = Some(Arc::clone(&unit.config));
-                }
+                output.audio = Some(Arc::clone(&unit.config));
             }
             let length = frame_length(&unit);
+            self.sound_end = self.sound_end.max(Some(unit.pts + length));
             if self.lines.is_empty() {
                 let force = std::mem::replace(&mut self.force, Force::Nothing);
                 if self
@@ -725,6 +757,12 @@ fn common_rate(counted: f64) -> f64 {
 /// frame rate in use.
 const LONGEST_PICTURE: Ticks = Ticks::SECOND;
 const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
+
+/// So much sound without a picture says that the pictures have stopped: more
+/// than senders let one track wait for the other while they interleave. The
+/// picture in hand is then repeated, up to [`SOUND_LEAD`] behind the sound.
+const PICTURE_OVERDUE: Ticks = Ticks::from_millis(2000);
+const SOUND_LEAD: Ticks = Ticks::from_millis(1000);
 
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);

@@ -8,6 +8,12 @@ use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys};
 use weir_server::config::Environment;
 use weir_server::{cpu, health, logging, publish, serve, transcode};
 
+/// Pictures of megabytes come and go beside segments that stay for minutes, on
+/// several threads: with the system's allocator resident memory creeps up for
+/// as long as a stream runs, with this one it stays.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if let Some(missing) = cpu::missing() {
         eprintln!("weir: {missing}");

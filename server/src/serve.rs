@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 async fn serve(config: Config) -> Result<()> {
+    raise_file_limit(config.limits.connections + http::MAX_CONNECTIONS);
     let data = config.data.clone();
     std::fs::create_dir_all(&data)
         .with_context(|| format!("data directory {} cannot be made", data.display()))?;
@@ -89,6 +91,26 @@ async fn serve(config: Config) -> Result<()> {
     sweeper.abort();
     ports.remove();
     Ok(())
+}
+
+/// Asks for as many open files as the limits on connections promise. The usual
+/// soft limit of 1024 would be used up by viewers, and publishers shut out.
+fn raise_file_limit(connections: usize) {
+    let wanted = (connections + OTHER_FILES) as u64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    let _ = setrlimit(Resource::Nofile, limit);
+    let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if granted < wanted {
+        warn!(
+            granted,
+            wanted,
+            "the limit on open files is below the limits on connections; raise it (ulimit -n)"
+        );
+    }
 }
 
 async fn bind(setting: &str, addr: SocketAddr) -> Result<TcpListener> {
@@ -224,6 +246,9 @@ impl Signals {
         }
     }
 }
+
+/// Files beside connections: listeners, the log, keys, the runtime's own.
+const OTHER_FILES: usize = 64;
 
 /// Bound on an orderly end: a ladder codes what its ring holds in less.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);

@@ -19,7 +19,7 @@ pub(crate) use self::body::Rendered;
 use self::body::{insert, respond_immutable, sentence};
 pub use self::metrics::Metrics;
 use self::route::Route;
-pub(crate) use self::serve::serve;
+pub(crate) use self::serve::{MAX_CONNECTIONS, serve};
 use crate::app::App;
 use crate::config::CorsOrigins;
 use crate::name::StreamName;

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 
 use super::answer;
@@ -41,6 +42,10 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             continue;
         };
         let _ = socket.set_nodelay(true);
+        // A client that does not read holds a segment, and a place.
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(WRITE_DEADLINE));
+        let socket = Box::pin(socket);
         let (app, mut stop) = (Arc::clone(&app), stop.clone());
         connections.spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
@@ -79,11 +84,15 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Connections at once. A viewer needs one or two.
-const MAX_CONNECTIONS: usize = 10_000;
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 
 /// Time from one answer to the end of the next request's headers. Idle
 /// connections of players that poll every target duration stay open.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Time in which a client must read something of its answer. Players stop
+/// reading while they are paused, and fetch again.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Time for answers in flight when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);

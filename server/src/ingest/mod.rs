@@ -19,6 +19,7 @@ use crate::app::App;
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(app.config.limits.connections));
     let mut connections: JoinSet<()> = JoinSet::new();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -29,10 +30,15 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                failing = false;
+                accepted
+            }
             Err(error) => {
-                // Out of file descriptors, most likely: do not spin.
-                warn!(%error, "a publisher's connection could not be accepted");
+                // Out of file descriptors, most likely: neither spin nor fill the log.
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(%error, "connections of publishers cannot be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

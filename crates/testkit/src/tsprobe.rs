@@ -17,6 +17,8 @@ pub struct Prober {
     video_dts: Option<i64>,
     audio: Option<AudioClock>,
     packets: u64,
+    /// The segment follows a discontinuity and may say so itself.
+    restarted: bool,
 }
 
 /// What one segment holds.
@@ -110,6 +112,7 @@ impl Prober {
     pub fn discontinuity(&mut self) {
         *self = Self {
             packets: self.packets,
+            restarted: true,
             ..Self::default()
         };
     }
@@ -198,6 +201,7 @@ impl Prober {
             self.pes(kind, &whole, &mut probed)?;
         }
         self.judge(&probed)?;
+        self.restarted = false;
         Ok(probed)
     }
 
@@ -251,7 +255,7 @@ impl Prober {
                 return Err(self.broken(format!("an adaptation field of {len} bytes")));
             }
             if len > 0 {
-                if packet[5] & 0x80 != 0 {
+                if packet[5] & 0x80 != 0 && !self.restarted {
                     return Err(self.broken("a discontinuity indicator".into()));
                 }
                 random_access = packet[5] & 0x40 != 0;
@@ -647,6 +651,25 @@ mod tests {
         let mut prober = Prober::new();
         prober.segment(&segment(0, 0)).unwrap();
         assert!(what(prober.segment(&segment(0, STEP))).starts_with("continuity: PID 0"));
+    }
+
+    #[test]
+    fn after_a_discontinuity_nothing_needs_to_run_on_and_the_packets_may_say_so() {
+        let mut marked = segment(7, 0);
+        marked[2 * PACKET + 5] |= 0x80;
+        let mut prober = Prober::new();
+        prober.segment(&segment(0, 126_000)).unwrap();
+        prober.discontinuity();
+        prober.segment(&marked).unwrap();
+        marked[2 * PACKET + 5] |= 0x80;
+        assert_eq!(
+            what(prober.segment(&marked)),
+            "continuity: PID 0 has 7 where 8 is due"
+        );
+        assert_eq!(
+            what(Prober::new().segment(&marked)),
+            "a discontinuity indicator"
+        );
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! Exit code 2 and one line that names the setting, the value and what would do.
+
+use std::process::Output;
+
+use crate::harness::server::weir;
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let dir = tempfile::tempdir().expect("a directory");
+    weir()
+        .current_dir(dir.path())
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output()
+        .expect("weir starts")
+}
+
+#[track_caller]
+fn complains(arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) {
+    let output = run(arguments, environment);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} in {said}");
+    }
+}
+
+#[test]
+fn a_flag_is_named_with_its_value_and_what_would_do() {
+    complains(
+        &["serve", "--rtmp", "nonsense"],
+        &[],
+        &["--rtmp", "nonsense", "0.0.0.0:"],
+    );
+    complains(&["serve", "--segment", "0"], &[], &["--segment", "0", "10"]);
+    complains(
+        &["serve", "--auth", "nobody"],
+        &[],
+        &["--auth", "nobody", "keys", "open"],
+    );
+    complains(
+        &["serve", "--log", "xml"],
+        &[],
+        &["--log", "xml", "text", "json"],
+    );
+    complains(
+        &["serve", "--registry", "ftp://x"],
+        &[],
+        &["--registry", "memory"],
+    );
+}
+
+#[test]
+fn a_variable_is_named_with_its_value() {
+    complains(
+        &["serve"],
+        &[("WEIR_HLS_SEGMENT", "long")],
+        &["WEIR_HLS_SEGMENT", "long"],
+    );
+}
+
+#[test]
+fn a_file_is_named_with_the_line_and_an_unknown_field_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("weir.toml");
+    std::fs::write(&file, "[hls]\nsegmnet = \"2s\"\n").expect("a file");
+    let file = file.to_string_lossy();
+    complains(
+        &["serve", "--config", &file],
+        &[],
+        &["weir.toml", "segmnet"],
+    );
+    complains(&["config", "check", &file], &[], &["weir.toml", "segmnet"]);
+    complains(
+        &["serve", "--config", "nowhere.toml"],
+        &[],
+        &["nowhere.toml"],
+    );
+}
+
+#[test]
+fn an_unknown_flag_or_command_is_code_2_as_well() {
+    for arguments in [&["serve", "--nonsense"][..], &["fly"], &["transcode"]] {
+        assert_eq!(run(arguments, &[]).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_printed_default_file_is_a_good_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("weir.toml");
+    let printed = run(&["config", "default"], &[]);
+    std::fs::write(&file, &printed.stdout).expect("a file");
+    let checked = run(&["config", "check", &file.to_string_lossy()], &[]);
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+}
+
+#[test]
+fn a_port_in_use_is_a_failure_while_running_and_names_the_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = run(
+        &[
+            "serve",
+            "--auth",
+            "open",
+            "--rtmp",
+            "127.0.0.1:0",
+            "--http",
+            &address,
+            "--data",
+            "data",
+        ],
+        &[],
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("http.listen") && said.contains(&address),
+        "{said}"
+    );
+}

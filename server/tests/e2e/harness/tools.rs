@@ -1,0 +1,143 @@
+//! Programs that were written by others.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::server::listen;
+use super::until;
+
+/// A program of the test group, or a failure that says how to get it.
+#[track_caller]
+pub(crate) fn tool(name: &str) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let here = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    assert!(here, "{name} is not installed: run scripts/setup.sh test");
+    let mut command = Command::new(name);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// ffmpeg that speaks of warnings and errors only.
+pub(crate) fn ffmpeg() -> Command {
+    let mut command = tool("ffmpeg");
+    command.args(["-hide_banner", "-nostdin", "-y", "-loglevel", "warning"]);
+    command
+}
+
+/// Runs to the end; the test fails when the program does.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}",
+        output.status
+    );
+    output
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    run(tool("kill").args([&format!("-{name}"), &process.to_string()]));
+}
+
+/// What ffprobe says of a file: the sections asked for, as JSON. A warning
+/// fails the test.
+#[track_caller]
+pub(crate) fn ffprobe(file: &Path, sections: &[&str]) -> serde_json::Value {
+    let mut command = tool("ffprobe");
+    command
+        .args(["-hide_banner", "-loglevel", "warning", "-of", "json"])
+        .args(sections)
+        .arg(file);
+    let output = run(&mut command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.is_empty(), "ffprobe on {}: {said}", file.display());
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Decodes a file with ffmpeg; the slightest complaint fails the test.
+#[track_caller]
+pub(crate) fn decodes(file: &Path) {
+    let output = run(ffmpeg().arg("-i").arg(file).args(["-f", "null", "-"]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.is_empty(),
+        "ffmpeg decoding {}: {said}",
+        file.display()
+    );
+}
+
+/// A program that runs beside the test, killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Running {
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let said = listen(child.stderr.take().expect("a pipe"));
+        Self { child, said }
+    }
+
+    /// What it said on standard error.
+    pub(crate) fn said(&self) -> String {
+        self.said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        until("a program to end", || {
+            self.child.try_wait().expect("a child")
+        })
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- the publisher said\n{}----", self.said());
+        }
+    }
+}
+
+/// ffmpeg publishing a file as it is, in real time.
+pub(crate) fn publish(file: &Path, url: &str) -> Running {
+    Running::start(
+        ffmpeg()
+            .arg("-re")
+            .arg("-i")
+            .arg(file)
+            .args(["-c", "copy", "-f", "flv", url]),
+    )
+}
+
+/// As [`publish`], again and again.
+pub(crate) fn publish_for_ever(file: &Path, url: &str) -> Running {
+    let mut command = ffmpeg();
+    command
+        .args(["-re", "-stream_loop", "-1", "-i"])
+        .arg(file)
+        .args(["-c", "copy", "-f", "flv", url]);
+    Running::start(&mut command)
+}

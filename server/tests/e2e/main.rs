@@ -1,0 +1,22 @@
+//! The `weir` binary as its users meet it: publishers and players that were
+//! written by others, hostile peers, signals, files.
+//!
+//! One test binary, for each links the whole server. A module is one behaviour.
+//! Tests wait for conditions with generous deadlines and never for time to pass;
+//! what is measured is media time.
+
+mod harness;
+
+mod any_source_gets_a_true_ladder;
+mod bad_settings_stop_the_start;
+mod broadcasts_end_and_are_forgotten;
+mod encoders_that_are_not_ffmpeg;
+mod hostile_peers_hurt_nobody_else;
+mod http_answers;
+mod offline_ladders;
+mod publishers_are_let_in_or_told_why_not;
+mod shutdown_is_orderly;
+mod sound_stays_with_the_picture;
+mod streams_change_on_the_way;
+mod the_bundled_clip_plays;
+mod weir_publishes;

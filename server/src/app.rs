@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use media::Ticks;
+
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::http::Metrics;
 use crate::keys::Keys;
@@ -102,6 +104,7 @@ impl App {
         ladder::Settings {
             rungs: self.config.hls.rungs.clone(),
             segment: self.config.hls.segment,
+            wait_for_video: LIVE_WAIT_FOR_VIDEO,
             audio: self.config.audio,
             first_number: broadcast.session(),
             backend: codec::video::Backend::RustyH264,
@@ -109,6 +112,7 @@ impl App {
             pool: Arc::clone(&self.pool),
             hints: Arc::clone(&broadcast.hints),
             stats: Arc::clone(&broadcast.stats),
+            lagged: Arc::clone(&self.metrics.ladders_lagged),
         }
     }
 
@@ -143,3 +147,7 @@ impl App {
         self.rtmp_port.store(port, Ordering::Relaxed);
     }
 }
+
+/// A publisher that sends sound alone for so long has no camera; one that has
+/// sends its first picture within a key frame interval.
+const LIVE_WAIT_FOR_VIDEO: Ticks = Ticks::from_millis(2000);

@@ -40,7 +40,7 @@ pub enum Command {
     Transcode(TranscodeArgs),
     /// Publish an .flv file in real time to an RTMP server
     Publish(PublishArgs),
-    /// Manage stream keys; a running server follows at once
+    /// Manage stream keys; a running server heeds it from the next publication on
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Check a configuration file, or print the default one

@@ -12,7 +12,7 @@ use weir_server::{cpu, health, logging, publish, serve, transcode};
 /// several threads: with the system's allocator resident memory creeps up for
 /// as long as a stream runs, with this one it stays.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     if let Some(missing) = cpu::missing() {

@@ -1,12 +1,13 @@
 //! `weir serve`: start-up in order, and the way down.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,7 @@ async fn serve(config: Config) -> Result<()> {
     let data = config.data.clone();
     std::fs::create_dir_all(&data)
         .with_context(|| format!("data directory {} cannot be made", data.display()))?;
+    let _lock = lock(&data)?;
     let ports = PortsFile::new(&data)?;
     let keys = Keys::open(&data)?;
     let first = match config.auth {
@@ -59,9 +61,10 @@ async fn serve(config: Config) -> Result<()> {
     let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), rtmp, rtmp_stopped));
     let viewers = tokio::spawn(http::serve(Arc::clone(&app), http, http_stopped));
     let sweeper = tokio::spawn(sweep(Arc::clone(&app)));
+    // Whoever has seen the file may send a signal.
+    let mut signals = Signals::new()?;
     ports.write(rtmp_addr, http_addr)?;
 
-    let mut signals = Signals::new()?;
     let signal = signals.next().await;
     info!(
         signal,
@@ -110,6 +113,25 @@ fn raise_file_limit(connections: usize) {
             wanted,
             "the limit on open files is below the limits on connections; raise it (ulimit -n)"
         );
+    }
+}
+
+/// Holds the data directory for this server: a second one would remove the
+/// first one's ports file, and later its recordings.
+fn lock(data: &Path) -> Result<File> {
+    let path = data.join("weir.lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!(
+                "{} is in use by another weir; give this one a --data of its own",
+                data.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
     let settings = Settings {
         rungs: config.hls.rungs.clone(),
         segment: config.hls.segment,
+        // A file can be waited for.
+        wait_for_video: Ticks::from_millis(60_000),
         audio: config.audio,
         first_number: 0,
         backend: codec::video::Backend::RustyH264,
@@ -44,6 +46,7 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         pool: Arc::new(pool),
         hints: Arc::default(),
         stats: Arc::default(),
+        lagged: Arc::default(),
     };
     let (hints, stats) = (Arc::clone(&settings.hints), Arc::clone(&settings.stats));
     let mut ladder = Ladder::new(settings, Files::new(out, config.hls.segment));

@@ -394,6 +394,6 @@ const PUBLISH_CSID: u8 = 8;
 
 /// A stream name shorter than this hides nothing, and masking it would garble
 /// every text.
-const MIN_SECRET: usize = 4;
+const MIN_SECRET: usize = 8;
 /// Characters kept of what a server says.
 const MAX_TEXT: usize = 256;

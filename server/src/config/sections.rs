@@ -194,8 +194,15 @@ impl Reader<'_> {
         let buffer_kbits = buffer_kbits?.unwrap_or(video_kbps * 3 / 2);
         let built = Rung::new(&name, bounds, video_kbps, max_kbps, buffer_kbits);
         let why = match built {
-            // What a relay target calls the publisher's own pictures.
-            Ok(_) if name == "source" => "name \"source\" is reserved".to_owned(),
+            // "source" is what a relay target calls the publisher's own pictures,
+            // "audio" the rung of a broadcast without any.
+            Ok(_)
+                if ["source", "audio"]
+                    .iter()
+                    .any(|reserved| name.eq_ignore_ascii_case(reserved)) =>
+            {
+                format!("name {name:?} is reserved")
+            }
             Ok(mut rung) => {
                 rung.max_fps = max_fps?;
                 return Ok(rung);

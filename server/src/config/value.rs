@@ -94,7 +94,7 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Raw) -> Read
         let value = digits(raw).and_then(parse_duration);
         value.filter(|value| range.contains(value)).ok_or_else(|| {
             let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
-            format!("a duration from {least} to {most}, like \"500ms\", \"6s\", \"2m\" or \"1h\"")
+            format!("a duration from {least} to {most}")
         })
     }
 }

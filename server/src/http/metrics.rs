@@ -25,6 +25,8 @@ pub struct Metrics {
     latency: Histogram,
     /// RTMP connections open now.
     pub rtmp_connections: AtomicU64,
+    /// Units lost to ladders that were overtaken by their stream.
+    pub ladders_lagged: Arc<AtomicU64>,
     /// Panics that were contained.
     pub panics: Panics,
 }
@@ -160,6 +162,19 @@ fn render(app: &App) -> String {
         );
     }
     page.family(
+        "weir_ingest_clock_jumps_total",
+        "counter",
+        "Jumps of a publisher's clock that were taken out.",
+    );
+    for one in &open {
+        let labels = [("stream", one.name().as_str())];
+        page.sample(
+            "weir_ingest_clock_jumps_total",
+            &labels,
+            load(&one.stats.jumps),
+        );
+    }
+    page.family(
         "weir_ladder_cpu_seconds_total",
         "counter",
         "CPU time by stage of the ladder.",
@@ -203,7 +218,7 @@ fn render(app: &App) -> String {
         "counter",
         "Units lost to readers that were overtaken by their stream.",
     );
-    let lagged: u64 = open.iter().map(|one| load(&one.stats.lagged)).sum();
+    let lagged = load(&app.metrics.ladders_lagged);
     page.sample("weir_reader_lagged_total", &[("kind", "ladder")], lagged);
 
     page.family(

@@ -28,7 +28,13 @@ use crate::name::StreamName;
 async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let started = app.now();
     let route = Route::parse(request.uri().path());
-    let (method, headers) = (request.method(), request.headers());
+    let method = request.method();
+    let mut headers = request.headers().clone();
+    if method == Method::HEAD {
+        // Range is defined for GET alone (RFC 9110 14.2).
+        headers.remove(header::RANGE);
+    }
+    let headers = &headers;
     let mut response = match *method {
         Method::GET | Method::HEAD => get(&app, &route, headers).await,
         Method::OPTIONS => options(),

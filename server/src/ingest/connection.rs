@@ -26,6 +26,7 @@ pub(super) async fn run(
     let _ = socket.set_nodelay(true);
     let config = ServerConfig {
         app: Some(app.config.rtmp.app.clone()),
+        idle_timeout: SILENCE,
         ..ServerConfig::default()
     };
     let session = ServerSession::new(config, app.now());
@@ -262,6 +263,10 @@ fn printable(text: &str) -> String {
 /// Read at a time: a turn of the loop handles at most this much, which keeps a
 /// 50 Mbit/s publisher from holding a worker for longer than its share.
 const READ: usize = 64 << 10;
+
+/// A publisher that sends nothing for so long is gone: its viewers look at a
+/// frozen playlist meanwhile.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// A peer that does not read its acknowledgements for so long is gone.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);

@@ -114,7 +114,15 @@ impl Live {
             }
         };
         if let Some(jump) = self.demuxer.take_jump() {
-            warn!(stream = %self.name(), by = %jump.by, "the publisher's clock jumped; the broadcast goes on without the gap");
+            let before = self
+                .claim
+                .broadcast()
+                .stats
+                .jumps
+                .fetch_add(1, Ordering::Relaxed);
+            if before.is_multiple_of(LOG_EVERY) {
+                warn!(stream = %self.name(), by = %jump.by, count = before + 1, "the publisher's clock jumped; the broadcast goes on without the gap");
+            }
         }
         match unit {
             Ok(Some(unit)) => self.push(unit),
@@ -145,8 +153,7 @@ impl Live {
             .stats
             .damaged
             .fetch_add(1, Ordering::Relaxed);
-        // The first of a thousand: a broken sender must not fill the log.
-        if self.damaged.is_multiple_of(1000) {
+        if self.damaged.is_multiple_of(LOG_EVERY) {
             warn!(stream = %self.name(), %error, count = self.damaged + 1, "damaged media skipped");
         }
         self.damaged += 1;
@@ -181,3 +188,6 @@ impl Drop for Live {
         }
     }
 }
+
+/// One line for so many faults of a kind: a broken sender must not fill the log.
+const LOG_EVERY: u64 = 1000;

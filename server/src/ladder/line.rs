@@ -24,6 +24,10 @@ impl Line {
         aspect: (u32, u32),
         frame_rate: f64,
     ) -> Result<Self, codec::Error> {
+        let mut rung = rung;
+        if frame_rate > JUST_ABOVE_60 {
+            rung.max_fps = Some(rung.max_fps.unwrap_or(60.0).min(60.0));
+        }
         let size = source.fit(aspect, rung.bounds());
         let frame_rate = rung.max_fps.map_or(frame_rate, |max| max.min(frame_rate));
         let encoder = open_encoder(&EncoderConfig {
@@ -144,6 +148,10 @@ pub(super) fn choose(rungs: &[Rung], source: Size, aspect: (u32, u32)) -> Vec<Ru
     }
     chosen
 }
+
+/// HLS allows 60 pictures a second (Apple authoring 1.19); senders that mean 60
+/// announce a little more or less.
+const JUST_ABOVE_60: f64 = 62.0;
 
 fn scaler(from: Size, to: Size) -> Option<Scaler> {
     (from != to).then(|| Scaler::new(from, to))

@@ -15,7 +15,7 @@ mod sound;
 mod stats;
 pub mod worker;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use codec::video::{Backend, Decoder, open_decoder};
@@ -37,6 +37,9 @@ pub struct Settings {
     pub rungs: Vec<Rung>,
     /// Longest segment.
     pub segment: Ticks,
+    /// How long sound alone waits for pictures before it goes without, on the
+    /// media clock.
+    pub wait_for_video: Ticks,
     /// What becomes of the sound.
     pub audio: Audio,
     /// Number of the first segment on every rung.
@@ -51,6 +54,8 @@ pub struct Settings {
     pub hints: Arc<Mutex<Hints>>,
     /// Where the ladder counts.
     pub stats: Arc<Stats>,
+    /// Where units lost to lag are counted, over all ladders.
+    pub lagged: Arc<AtomicU64>,
 }
 
 /// What a publisher's `onMetaData` announced. Never believed where the media
@@ -117,6 +122,8 @@ pub struct Ladder<S> {
     segmenters: Vec<Segmenter>,
     pace: Pace,
     held: Option<Arc<Picture>>,
+    /// What may still be filled with repeats. Media that really comes earns it.
+    allowance: Ticks,
     force: Force,
     sound: Option<Sound>,
     admission: Admission,
@@ -181,6 +188,7 @@ impl<S: Sink> Ladder<S> {
             outputs: Vec::new(),
             segmenters: Vec::new(),
             held: None,
+            allowance: MAX_ALLOWANCE,
             force: Force::Nothing,
             sound: None,
             admission: Admission::Open,
@@ -331,14 +339,34 @@ impl<S: Sink> Ladder<S> {
     /// Codes a picture that lasts until `next`. A hole in the video is filled
     /// with repeats, so that segments keep their length while sound goes on.
     fn emit(&mut self, mut picture: Arc<Picture>, next: Option<Timestamp>) -> Result<(), Error> {
-        if let Some(next) = next {
-            while next - picture.pts > LONGEST_PICTURE {
-                let repeat = picture.pts + REPEAT_EVERY;
-                self.code(&picture, Some(repeat))?;
-                Arc::make_mut(&mut picture).pts = repeat;
+        self.earn(REPEAT_EVERY);
+        let Some(next) = next else {
+            return self.code(&picture, None);
+        };
+        while next - picture.pts > LONGEST_PICTURE {
+            let repeat = picture.pts + REPEAT_EVERY;
+            self.code(&picture, Some(repeat))?;
+            if !self.spend() {
+                // A sender of holes: what it leaves out is left out.
+                self.force = Force::Discontinuity;
+                return Ok(());
             }
+            Arc::make_mut(&mut picture).pts = repeat;
         }
-        self.code(&picture, next)
+        self.code(&picture, Some(next))
+    }
+
+    fn earn(&mut self, span: Ticks) {
+        self.allowance = (self.allowance + span).min(MAX_ALLOWANCE);
+    }
+
+    /// Pays for one repeat; false when there is nothing left to pay with.
+    fn spend(&mut self) -> bool {
+        if self.allowance < REPEAT_EVERY {
+            return false;
+        }
+        self.allowance -= REPEAT_EVERY;
+        true
     }
 
     /// Repeats the picture in hand when more than `silent` of sound came since:
@@ -357,6 +385,10 @@ impl<S: Sink> Ladder<S> {
             return Ok(());
         };
         while sound - heard > SOUND_LEAD {
+            if !self.spend() {
+                heard = sound;
+                break;
+            }
             let repeat = held.pts + REPEAT_EVERY;
             self.code(&held, Some(repeat))?;
             Arc::make_mut(&mut held).pts = repeat;
@@ -582,7 +614,7 @@ impl<S: Sink> Ladder<S> {
             let waited = unit.pts - first;
             self.waiting_audio.push(unit);
             let too_many = self.waiting_audio.len() > MAX_WAITING_AUDIO;
-            if waited > WAIT_FOR_VIDEO || too_many {
+            if waited > self.settings.wait_for_video || too_many {
                 self.open_audio_only()?;
             }
             return Ok(());
@@ -651,6 +683,7 @@ impl<S: Sink> Ladder<S> {
             }
             let length = frame_length(&unit);
             self.sound_end = self.sound_end.max(Some(unit.pts + length));
+            self.earn(length);
             if self.lines.is_empty() {
                 let force = std::mem::replace(&mut self.force, Force::Nothing);
                 if self
@@ -758,6 +791,10 @@ fn common_rate(counted: f64) -> f64 {
 const LONGEST_PICTURE: Ticks = Ticks::SECOND;
 const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
 
+/// Filled with repeats at once: a stalled sender is covered, one that skips
+/// seconds with every unit cannot make the ladder code hundreds of pictures.
+const MAX_ALLOWANCE: Ticks = Ticks::from_millis(30_000);
+
 /// So much sound without a picture says that the pictures have stopped: more
 /// than senders let one track wait for the other while they interleave. The
 /// picture in hand is then repeated, up to [`SOUND_LEAD`] behind the sound.
@@ -767,13 +804,9 @@ const SOUND_LEAD: Ticks = Ticks::from_millis(1000);
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
-/// How long sound alone waits for pictures before it goes on air without.
-/// On the media clock, which a publisher runs in real time.
-const WAIT_FOR_VIDEO: Ticks = Ticks::from_millis(2000);
-
-/// Bound on the units that wait, for a sender whose audio clock stands still:
-/// ten times the frames of two seconds at 48 kHz.
-const MAX_WAITING_AUDIO: usize = 1000;
+/// Bound on the units that wait, for a sender whose audio clock stands still.
+/// More than the frames of a minute at 48 kHz.
+const MAX_WAITING_AUDIO: usize = 3000;
 
 /// Silence fills in when audio is this far behind the video, up to
 /// [`SILENCE_BEHIND`] it: well below the second that a segment waits for audio.

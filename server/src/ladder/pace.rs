@@ -126,7 +126,9 @@ mod tests {
                     );
                     assert!(pair[1] - pair[0] >= target - 1000 * den / num - 1);
                 }
-                assert!(longest_key <= 2000);
+                // Each key period ends on the last picture within its place on the
+                // grid, so two of them may be a picture more than 2 s apart.
+                assert!(longest_key <= 2000 + 1000 * den / num + 1);
             }
         }
     }

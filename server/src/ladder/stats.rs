@@ -13,8 +13,8 @@ pub struct Stats {
     cpu: [AtomicU64; STAGES.len()],
     /// Access units that could not be decoded.
     pub damaged: AtomicU64,
-    /// Units that the ladder lost because it lagged behind the ring.
-    pub lagged: AtomicU64,
+    /// Jumps of the publisher's clock.
+    pub jumps: AtomicU64,
     /// Newest instant taken from the source, in ticks.
     taken: AtomicI64,
     /// Newest instant that every rung has coded, in ticks.

@@ -47,15 +47,13 @@ where
 }
 
 fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> Result<S, Failure> {
-    let stats = std::sync::Arc::clone(&settings.stats);
+    let lagged = std::sync::Arc::clone(&settings.lagged);
     let mut ladder = Ladder::new(settings, sink);
     loop {
         match reader.next_blocking() {
             Next::Unit(unit) => ladder.push(unit)?,
             Next::Lagged(missed) => {
-                stats
-                    .lagged
-                    .fetch_add(missed, std::sync::atomic::Ordering::Relaxed);
+                lagged.fetch_add(missed, std::sync::atomic::Ordering::Relaxed);
                 ladder.lost();
             }
             Next::Closed => return Ok(ladder.finish()?),

@@ -1,14 +1,16 @@
 //! Every attack is made while another stream is live, whose segments must keep
 //! coming without a continuity error.
 
+use std::io::Write as _;
+
 use rtmp::MediaKind;
 
-use crate::harness::SMALL_LADDER;
 use crate::harness::peer::{Publisher, Raw, header, number, text};
 use crate::harness::server::Server;
 use crate::harness::show::Show;
 use crate::harness::sources::small;
 use crate::harness::tools::{Running, publish_for_ever};
+use crate::harness::{SMALL_LADDER, until};
 
 /// A server with an innocent stream.
 struct Bystander {
@@ -358,4 +360,81 @@ fn codecs_that_cannot_be_carried_are_named_to_the_sender_and_in_the_log() {
         bystander.logged_once(&[name, "WARN", codec]);
     }
     bystander.is_unharmed();
+}
+
+#[test]
+fn metadata_that_make_no_sense_are_survived() {
+    let mut bystander = Bystander::new();
+    let mut peer = let_in(&bystander.server, "odd-metadata");
+    let name = text("onMetaData");
+    let endless = [
+        &name[..],
+        &[8, 0xff, 0xff, 0xff, 0xff],
+        &[0, 1, b'a', 2, 0xff, 0xff],
+    ]
+    .concat();
+    let deep = [&name[..], &[0x0a, 0, 0, 0, 1].repeat(5000)].concat();
+    let infinite = [
+        &name[..],
+        &[3, 0, 9],
+        b"framerate",
+        &number(f64::INFINITY),
+        &[0, 9],
+        b"audiodata",
+        &number(f64::NAN),
+        &[0, 0, 9],
+    ]
+    .concat();
+    for body in [
+        Vec::new(),
+        vec![2],
+        name.clone(),
+        number(1.0),
+        endless,
+        deep,
+        infinite,
+    ] {
+        peer.send(MediaKind::Data, 0, body);
+    }
+    // Good media after it are carried.
+    peer.play(&small(), 0, |_| true);
+    peer.finish();
+    let show =
+        Show::begin(&bystander.server, "odd-metadata").until_end(&bystander.server, "odd-metadata");
+    assert_eq!(show.rung("180p").pictures(), 250);
+    bystander.is_unharmed();
+}
+
+#[test]
+fn connections_beyond_the_limit_are_turned_away_and_places_come_back() {
+    let server = Server::configured(&format!("[limits]\nconnections = 3\n{SMALL_LADDER}"));
+    let held: Vec<_> = (0..3).map(|_| Raw::connected(&server)).collect();
+    until("three connections", || {
+        (server.metric("weir_rtmp_connections") == Some(3.0)).then_some(())
+    });
+    let turned_away = Raw::silent(&server);
+    assert_eq!(turned_away.until_closed(), Some(Vec::new()));
+    server.logged(&["limits.connections"]);
+    drop(held);
+    until("the places to be free", || {
+        (server.metric("weir_rtmp_connections") == Some(0.0)).then_some(())
+    });
+    let_in(&server, "demo").finish();
+}
+
+#[test]
+fn requests_that_never_end_are_cut_off_and_hold_up_nobody() {
+    let mut bystander = Bystander::new();
+    let slow: Vec<_> = (0..200)
+        .map(|_| {
+            let mut socket =
+                std::net::TcpStream::connect(&bystander.server.http).expect("a connection");
+            socket
+                .write_all(b"GET /bystander/live.m3u8 HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+                .expect("half a request");
+            socket
+        })
+        .collect();
+    bystander.is_unharmed();
+    drop(slow);
 }

@@ -4,7 +4,7 @@
 use crate::harness::SMALL_LADDER;
 use crate::harness::http::{Answer, parse, raw};
 use crate::harness::playlist;
-use crate::harness::server::Server;
+use crate::harness::server::{Server, weir};
 use crate::harness::show::Show;
 use crate::harness::sources::{X264, clip, small};
 use crate::harness::tools::{Running, publish_for_ever};
@@ -470,6 +470,22 @@ fn health_and_readiness_are_answered() {
         assert_eq!(server.ask("HEAD", path, &[]).status, 200);
     }
     assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
+fn weir_health_tells_readiness_by_its_exit_code() {
+    let mut server = Server::configured("");
+    let url = format!("http://{}", server.http);
+    let health = || weir().args(["health", &url]).output().expect("weir starts");
+    assert_eq!(health().status.code(), Some(0));
+    server.signal("TERM");
+    server.ended();
+    let gone = health();
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&gone.stderr).contains(&server.http),
+        "{gone:?}"
+    );
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use flv::file::TagKind;
 
-use crate::harness::SMALL_LADDER;
+use std::time::Duration;
+
 use crate::harness::peer::Publisher;
 use crate::harness::server::Server;
 use crate::harness::show::{Rung, Show};
-use crate::harness::sources::test_picture;
-use crate::harness::tools::decodes;
+use crate::harness::sources::{small, test_picture};
+use crate::harness::tools::{decodes, publish};
+use crate::harness::{SMALL_LADDER, now, pause};
 
 #[track_caller]
 fn let_in(server: &Server) -> Publisher {
@@ -81,40 +83,92 @@ fn timestamps_that_wrap_at_32_bits_run_on() {
     }
 }
 
+/// Elementary streams in each segment's PMT.
+fn tracks(rung: &Rung) -> Vec<usize> {
+    rung.segments
+        .iter()
+        .map(|seen| seen.probed.streams.len())
+        .collect()
+}
+
 #[test]
-fn sound_that_starts_late_joins_at_a_discontinuity_and_is_listed() {
+fn sound_that_nobody_announced_joins_at_a_discontinuity_and_is_listed() {
     let server = Server::configured(SMALL_LADDER);
     let mut publisher = let_in(&server);
-    publisher.play(&test_picture("320x180", "25", 6), 0, |tag| {
-        tag.kind == TagKind::Video || tag.body.get(1) == Some(&0) || tag.timestamp_ms > 3500
+    publisher.play(&test_picture("320x180", "25", 6), 0, |tag| match tag.kind {
+        TagKind::Video => true,
+        TagKind::Audio => tag.body.get(1) == Some(&0) || tag.timestamp_ms > 3500,
+        TagKind::Script => false,
     });
     publisher.finish();
     let show = Show::begin(&server, "demo").until_end(&server, "demo");
     show.rungs_agree();
     for rung in &show.rungs {
-        let streams: Vec<_> = rung
-            .segments
-            .iter()
-            .map(|seen| seen.probed.streams.len())
-            .collect();
-        let changes: Vec<_> = (1..streams.len())
-            .filter(|index| streams[*index] != streams[*index - 1])
-            .collect();
+        let tracks = tracks(rung);
+        let change = |index: &usize| tracks[*index] != tracks[index - 1];
+        let changes: Vec<_> = (1..tracks.len()).filter(change).collect();
         // A change of tracks without a mark would stop players (RFC 8216bis 4.4.4.3).
-        assert_eq!(changes, marked(rung), "{} {streams:?}", rung.name);
+        assert_eq!(changes, marked(rung), "{} {tracks:?}", rung.name);
+        assert_eq!((tracks[0], tracks.last()), (1, Some(&2)), "{}", rung.name);
+    }
+    let listed = show
+        .master
+        .variants
+        .iter()
+        .all(|variant| variant.codecs.contains("mp4a.40.2"));
+    assert!(listed, "{:?}", show.master);
+}
+
+#[test]
+fn announced_sound_that_starts_late_or_never_is_silence_until_then() {
+    for from in [3500, u32::MAX] {
+        let server = Server::configured(SMALL_LADDER);
+        let mut publisher = let_in(&server);
+        publisher.play(&test_picture("320x180", "25", 5), 0, |tag| {
+            tag.kind != TagKind::Audio || tag.timestamp_ms > from
+        });
+        let show = Show::begin(&server, "demo");
+        publisher.finish();
+        let show = show.until_end(&server, "demo");
+        show.is_true();
+        for rung in &show.rungs {
+            assert_eq!(
+                (rung.pictures(), marked(rung).len()),
+                (125, 0),
+                "{}",
+                rung.name
+            );
+            assert!(
+                tracks(rung).iter().all(|count| *count == 2),
+                "{}",
+                rung.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_publisher_that_stalls_and_returns_goes_on_where_it_was() {
+    let server = Server::configured(SMALL_LADDER);
+    let mut ffmpeg = publish(&small(), &server.publish_url("demo"));
+    let mut show = Show::begin(&server, "demo");
+    show.until_segment(&server, "demo", 2);
+    ffmpeg.signal("STOP");
+    let resumes = now() + Duration::from_secs(4);
+    while now() < resumes {
+        pause();
+    }
+    assert_eq!(server.get("/demo/live.m3u8").status, 200, "viewers wait");
+    ffmpeg.signal("CONT");
+    let show = show.until_end(&server, "demo");
+    assert!(ffmpeg.ended().success(), "{}", ffmpeg.said());
+    show.is_true();
+    for rung in &show.rungs {
         assert_eq!(
-            streams.last(),
-            Some(&2),
-            "{}: the sound is there in the end",
+            (rung.pictures(), marked(rung).len()),
+            (250, 0),
+            "{}",
             rung.name
         );
     }
-    assert!(
-        show.master
-            .variants
-            .iter()
-            .all(|variant| variant.codecs.contains("mp4a.40.2")),
-        "{:?}",
-        show.master
-    );
 }

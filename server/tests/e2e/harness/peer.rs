@@ -170,7 +170,7 @@ impl Publisher {
             let kind = match tag.kind {
                 TagKind::Video => MediaKind::Video,
                 TagKind::Audio => MediaKind::Audio,
-                TagKind::Script => continue,
+                TagKind::Script => MediaKind::Data,
             };
             // The end of a sequence is not the end of this one.
             let ends = kind == MediaKind::Video && tag.body.get(1) == Some(&2);

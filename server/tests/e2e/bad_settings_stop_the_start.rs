@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::harness::server::weir;
+use crate::harness::server::{Server, weir};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().expect("a directory");
@@ -124,4 +124,34 @@ fn a_port_in_use_is_a_failure_while_running_and_names_the_setting() {
         said.contains("http.listen") && said.contains(&address),
         "{said}"
     );
+}
+
+#[test]
+fn a_second_server_on_a_data_directory_is_refused_and_the_first_goes_on() {
+    let first = Server::configured("");
+    let data = first.data();
+    let ports = std::fs::read(first.ports_file()).expect("a ports file");
+    let output = run(
+        &[
+            "serve",
+            "--auth",
+            "open",
+            "--rtmp",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--data",
+            &data.to_string_lossy(),
+        ],
+        &[],
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&*data.to_string_lossy()), "{said}");
+    assert_eq!(
+        std::fs::read(first.ports_file()).expect("a ports file"),
+        ports,
+        "it is the first one's"
+    );
+    assert_eq!(first.get("/readyz").status, 200);
 }

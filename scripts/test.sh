@@ -37,7 +37,8 @@ step_scripts() {
 
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 
-step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked; }
+# The pages are for those who work on weir: links to private items are wanted.
+step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked; }
 
 step_deny() {
     # The advisory database is a git repository, out of reach for some builders.

@@ -38,10 +38,8 @@ pub(super) async fn run(
         closing: false,
     };
     let why = connection.drive(socket, stop).await;
-    match connection.live.take() {
-        Some(live) => info!(stream = %live.name(), %peer, reason = %why, "publisher gone"),
-        None => debug!(%peer, reason = %why, "connection closed"),
-    }
+    connection.leave(&why);
+    debug!(%peer, reason = %why, "connection closed");
 }
 
 struct Connection<'a> {
@@ -85,6 +83,7 @@ impl Connection<'_> {
                 }
             }
             if self.closing {
+                self.leave("closed");
                 hang_up(&mut socket, &mut input).await;
                 return "closed".to_owned();
             }
@@ -136,9 +135,10 @@ impl Connection<'_> {
                         output.extend_from_slice(&bytes);
                     }
                 }
+                warn!(peer = %self.peer, error = %chain(&error), "connection refused");
+                self.leave(&error.to_string());
                 let _ = timeout(LINGER, socket.write_all(&output)).await;
                 hang_up(&mut socket, &mut input).await;
-                warn!(peer = %self.peer, error = %chain(&error), "connection refused");
                 return error.to_string();
             }
         }
@@ -182,6 +182,13 @@ impl Connection<'_> {
                 self.session.accept_publish();
             }
             Err(fault) => self.refuse(&format!("{name}: {fault}")),
+        }
+    }
+
+    /// Gives the name back and ends the broadcast, before any polite waiting.
+    fn leave(&mut self, why: &str) {
+        if let Some(live) = self.live.take() {
+            info!(stream = %live.name(), peer = %self.peer, reason = %why, "publisher gone");
         }
     }
 

@@ -126,7 +126,7 @@ impl Live {
         }
         match unit {
             Ok(Some(unit)) => self.push(unit),
-            Ok(None) => {}
+            Ok(None) => self.note_tracks(),
             Err(error) if error.is_fatal() => return Err(error.into()),
             Err(error) => self.note_damage(&error),
         }
@@ -145,6 +145,19 @@ impl Live {
         let entry = unit.key && (unit.track() == Track::Video || !self.video);
         let bytes = unit.data.len();
         self.ring.push(unit, bytes, entry);
+    }
+
+    /// A sequence header announces its track as well as words do.
+    fn note_tracks(&self) {
+        let has = |track| self.demuxer.track_config(track).is_some();
+        let mut hints = self
+            .claim
+            .broadcast()
+            .hints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        hints.audio |= has(Track::Audio);
+        hints.video |= has(Track::Video);
     }
 
     fn note_damage(&mut self, error: &flv::Error) {

@@ -25,9 +25,7 @@ impl Line {
         frame_rate: f64,
     ) -> Result<Self, codec::Error> {
         let mut rung = rung;
-        if frame_rate > JUST_ABOVE_60 {
-            rung.max_fps = Some(rung.max_fps.unwrap_or(60.0).min(60.0));
-        }
+        rung.max_fps = Some(rung.max_fps.map_or(MOST_FPS, |max| max.min(MOST_FPS)));
         let size = source.fit(aspect, rung.bounds());
         let frame_rate = rung.max_fps.map_or(frame_rate, |max| max.min(frame_rate));
         let encoder = open_encoder(&EncoderConfig {
@@ -116,9 +114,12 @@ impl Line {
     }
 
     fn is_due(&self, pts: Timestamp) -> bool {
-        // Senders round to milliseconds: two of them are no reason to skip.
-        self.due
-            .is_none_or(|due| pts + Ticks::from_millis(2) >= due)
+        // Senders round to milliseconds and jitter: a quarter of the way is no
+        // reason to skip, and what is early now is late the next time.
+        let early = self
+            .interval()
+            .map_or(Ticks::ZERO, |interval| Ticks::new(interval.get() / 4));
+        self.due.is_none_or(|due| pts + early >= due)
     }
 
     fn advance(&mut self, pts: Timestamp) {
@@ -149,9 +150,8 @@ pub(super) fn choose(rungs: &[Rung], source: Size, aspect: (u32, u32)) -> Vec<Ru
     chosen
 }
 
-/// HLS allows 60 pictures a second (Apple authoring 1.19); senders that mean 60
-/// announce a little more or less.
-const JUST_ABOVE_60: f64 = 62.0;
+/// The most that HLS allows (Apple authoring 1.19).
+const MOST_FPS: f64 = 60.0;
 
 fn scaler(from: Size, to: Size) -> Option<Scaler> {
     (from != to).then(|| Scaler::new(from, to))

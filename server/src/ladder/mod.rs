@@ -62,8 +62,10 @@ pub struct Settings {
 /// itself can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Hints {
-    /// An audio track was announced.
+    /// An audio track was announced, in words or by its sequence header.
     pub audio: bool,
+    /// A video track was.
+    pub video: bool,
     /// Pictures a second.
     pub frame_rate: Option<f64>,
     /// Audio bit rate in kbit/s.
@@ -96,6 +98,7 @@ impl From<&flv::Metadata> for Hints {
     fn from(metadata: &flv::Metadata) -> Self {
         Self {
             audio: metadata.audio_codec.is_some(),
+            video: metadata.video_codec.is_some(),
             frame_rate: metadata.frame_rate,
             audio_kbps: metadata.audio_kbps,
         }
@@ -138,10 +141,10 @@ pub struct Ladder<S> {
     /// Where the newest coded picture ends; the newest sound, where there are
     /// no pictures.
     end: Timestamp,
-    /// Where the newest sound ends.
-    sound_end: Option<Timestamp>,
-    /// Where it ended when the newest picture came.
-    heard: Option<Timestamp>,
+    /// Sound that came since the newest picture.
+    unpictured: Ticks,
+    /// The newest picture when the newest sound came.
+    seen: Option<Timestamp>,
 }
 
 /// The decoder and what it was opened for.
@@ -198,8 +201,8 @@ impl<S: Sink> Ladder<S> {
             counted_from: Timestamp::ZERO,
             length: NOMINAL_PICTURE,
             end: Timestamp::ZERO,
-            sound_end: None,
-            heard: None,
+            unpictured: Ticks::ZERO,
+            seen: None,
         }
     }
 
@@ -323,7 +326,7 @@ impl<S: Sink> Ladder<S> {
     /// Takes a decoded picture and codes the one before it, whose length is now
     /// known.
     fn picture(&mut self, picture: Arc<Picture>) -> Result<(), Error> {
-        self.heard = self.sound_end;
+        self.unpictured = Ticks::ZERO;
         if let Some(held) = self.held.take() {
             if picture.pts <= held.pts {
                 // A sender that repeats or turns back its time: the newer picture is left out.
@@ -374,27 +377,18 @@ impl<S: Sink> Ladder<S> {
     /// minutes wait for a cut. Counts the sound that came, not how far the two
     /// clocks are apart: some senders have them apart all the time.
     fn follow_sound(&mut self, silent: Ticks) -> Result<(), Error> {
-        let Some(sound) = self.sound_end else {
-            return Ok(());
-        };
-        let mut heard = *self.heard.get_or_insert(sound);
-        if sound - heard <= silent {
+        if self.unpictured <= silent {
             return Ok(());
         }
         let Some(mut held) = self.held.take() else {
             return Ok(());
         };
-        while sound - heard > SOUND_LEAD {
-            if !self.spend() {
-                heard = sound;
-                break;
-            }
+        while self.unpictured > SOUND_LEAD && self.spend() {
             let repeat = held.pts + REPEAT_EVERY;
             self.code(&held, Some(repeat))?;
             Arc::make_mut(&mut held).pts = repeat;
-            heard += REPEAT_EVERY;
+            self.unpictured -= REPEAT_EVERY;
         }
-        self.heard = Some(heard);
         self.held = Some(held);
         Ok(())
     }
@@ -402,7 +396,8 @@ impl<S: Sink> Ladder<S> {
     fn code(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
         self.fit_lines(picture, next)?;
         let force = std::mem::replace(&mut self.force, Force::Nothing);
-        let mark = self.pace.mark(picture.pts, next, force != Force::Nothing);
+        let end = next.unwrap_or(picture.pts + self.length);
+        let mark = self.pace.mark(picture.pts, end, force != Force::Nothing);
         if mark == Mark::Cut {
             self.cut(picture.pts, force == Force::Discontinuity)?;
             // Sound from before the first picture has nothing to go with.
@@ -590,18 +585,23 @@ impl<S: Sink> Ladder<S> {
         Ok(())
     }
 
-    /// Keeps a silent or stalled audio track close behind the video.
+    /// Fills in for sound that stopped: players stall when one of two tracks
+    /// ends. Counts the pictures that came since the last sound, not how far the
+    /// two clocks are apart.
     fn fill_silence(&mut self, video: Timestamp) -> Result<(), Error> {
         let Some(sound) = &mut self.sound else {
             return Ok(());
         };
-        if sound.next().is_none_or(|next| video - next < SILENCE_AFTER) {
+        let seen = *self.seen.get_or_insert(video);
+        let (Some(next), true) = (sound.next(), video - seen >= SILENCE_AFTER) else {
             return Ok(());
-        }
+        };
         let mut units = Vec::new();
-        self.settings.stats.timed(Stage::Audio, || {
-            sound.silence_until(video - SILENCE_BEHIND, &mut units)
-        })?;
+        let until = next + (video - seen - SILENCE_BEHIND);
+        self.settings
+            .stats
+            .timed(Stage::Audio, || sound.silence_until(until, &mut units))?;
+        self.seen = Some(video - SILENCE_BEHIND);
         self.admit(units)
     }
 
@@ -614,7 +614,13 @@ impl<S: Sink> Ladder<S> {
             let waited = unit.pts - first;
             self.waiting_audio.push(unit);
             let too_many = self.waiting_audio.len() > MAX_WAITING_AUDIO;
-            if waited > self.settings.wait_for_video || too_many {
+            // Players that began with sound alone never get the picture.
+            let patience = if self.hints().video {
+                ANNOUNCED_VIDEO
+            } else {
+                Ticks::ZERO
+            };
+            if waited > self.settings.wait_for_video.max(patience) || too_many {
                 self.open_audio_only()?;
             }
             return Ok(());
@@ -644,6 +650,10 @@ impl<S: Sink> Ladder<S> {
     }
 
     fn code_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
+        self.seen = self.held.as_ref().map(|held| held.pts).or(self.seen);
+        let length = frame_length(&unit);
+        self.unpictured += length;
+        self.earn(length);
         let hints = self.hints();
         let stats = &self.settings.stats;
         let sound = self
@@ -682,13 +692,11 @@ impl<S: Sink> Ladder<S> {
                 output.audio = Some(Arc::clone(&unit.config));
             }
             let length = frame_length(&unit);
-            self.sound_end = self.sound_end.max(Some(unit.pts + length));
-            self.earn(length);
             if self.lines.is_empty() {
                 let force = std::mem::replace(&mut self.force, Force::Nothing);
                 if self
                     .pace
-                    .mark(unit.pts, Some(unit.pts + length), force != Force::Nothing)
+                    .mark(unit.pts, unit.pts + length, force != Force::Nothing)
                     == Mark::Cut
                 {
                     self.cut(unit.pts, force == Force::Discontinuity)?;
@@ -804,12 +812,16 @@ const SOUND_LEAD: Ticks = Ticks::from_millis(1000);
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
+/// How long sound waits for video that was announced: an encoder that starts
+/// its camera takes seconds, not tens of them.
+const ANNOUNCED_VIDEO: Ticks = Ticks::from_millis(10_000);
+
 /// Bound on the units that wait, for a sender whose audio clock stands still.
 /// More than the frames of a minute at 48 kHz.
 const MAX_WAITING_AUDIO: usize = 3000;
 
-/// Silence fills in when audio is this far behind the video, up to
-/// [`SILENCE_BEHIND`] it: well below the second that a segment waits for audio.
+/// Silence fills in when so much video came without sound, up to
+/// [`SILENCE_BEHIND`] the video: well below the second that a segment waits.
 const SILENCE_AFTER: Ticks = Ticks::from_millis(800);
 const SILENCE_BEHIND: Ticks = Ticks::from_millis(400);
 

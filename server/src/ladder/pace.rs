@@ -44,22 +44,20 @@ impl Pace {
         }
     }
 
-    /// The mark of the picture at `pts`, when the next one will be at `next`
-    /// (`None` for the last picture of all). `cut` asks for a segment start
-    /// whatever the clock says.
-    pub(super) fn mark(&mut self, pts: Timestamp, next: Option<Timestamp>, cut: bool) -> Mark {
+    /// The mark of the picture from `pts` to `end`, where the next one begins.
+    /// `cut` asks for a segment start whatever the clock says.
+    pub(super) fn mark(&mut self, pts: Timestamp, end: Timestamp, cut: bool) -> Mark {
         let Some(start) = self.start else {
             return self.cut(pts);
         };
         if cut {
             return self.cut(pts);
         }
-        let Some(next) = next else { return Mark::Plain };
-        if next - start > self.segment {
+        if end - start > self.segment {
             return self.cut(pts);
         }
         let period = Ticks::new(self.segment.get() * self.next_key / self.keys);
-        if self.next_key < self.keys && next - start > period {
+        if self.next_key < self.keys && end - start > period {
             self.next_key += 1;
             return Mark::Key;
         }
@@ -84,7 +82,7 @@ mod tests {
         let mut pace = Pace::new(Ticks::from_millis(segment_ms));
         let (mut cuts, mut longest, mut key) = (Vec::new(), 0, 0);
         for (index, ms) in stamps.iter().enumerate() {
-            let next = stamps.get(index + 1).map(|ms| Timestamp::from_millis(*ms));
+            let next = Timestamp::from_millis(stamps.get(index + 1).map_or(*ms, |next| *next));
             let mark = pace.mark(Timestamp::from_millis(*ms), next, false);
             if mark != Mark::Plain {
                 longest = longest.max(ms - key);
@@ -144,7 +142,7 @@ mod tests {
         let mut pace = Pace::new(Ticks::from_secs_f64(6.0));
         let frame = |index: i64| Timestamp::from_millis(index * 40);
         let marks: Vec<_> = (0..301)
-            .map(|index| pace.mark(frame(index), Some(frame(index + 1)), false))
+            .map(|index| pace.mark(frame(index), frame(index + 1), false))
             .collect();
         let at = |mark| {
             marks
@@ -162,9 +160,9 @@ mod tests {
     fn a_forced_cut_restarts_the_key_grid() {
         let mut pace = Pace::new(Ticks::from_secs_f64(6.0));
         let frame = |index: i64| Timestamp::from_millis(index * 40);
-        pace.mark(frame(0), Some(frame(1)), false);
-        assert_eq!(pace.mark(frame(49), Some(frame(50)), true), Mark::Cut);
-        assert_eq!(pace.mark(frame(50), Some(frame(51)), false), Mark::Plain);
-        assert_eq!(pace.mark(frame(99), Some(frame(100)), false), Mark::Key);
+        pace.mark(frame(0), frame(1), false);
+        assert_eq!(pace.mark(frame(49), frame(50), true), Mark::Cut);
+        assert_eq!(pace.mark(frame(50), frame(51), false), Mark::Plain);
+        assert_eq!(pace.mark(frame(99), frame(100), false), Mark::Key);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use codec::audio::{Decoder, Encoder, Resampler};
 use media::{AacConfig, AccessUnit, SampleClock, Samples, Ticks, Timestamp, TrackConfig};
 
@@ -19,11 +20,16 @@ enum State {
         held: Vec<AccessUnit>,
         bytes: usize,
     },
-    Copying {
-        config: Arc<TrackConfig>,
-        clock: SampleClock,
-    },
+    Copying(Copying),
     Encoding(Box<Encoding>),
+}
+
+/// The source's own frames, restamped by their count.
+struct Copying {
+    config: Arc<TrackConfig>,
+    clock: SampleClock,
+    /// A frame of silence in the sender's format, made when it is first needed.
+    silence: Option<Bytes>,
 }
 
 /// The way from a source's frames to ours. `source` is open once a frame came.
@@ -116,7 +122,7 @@ impl Sound {
                 AudioMode::Encode => false,
             });
         self.state = if copy {
-            State::copying(&first.config)
+            State::Copying(Copying::new(&first.config))
         } else {
             State::Encoding(Box::new(Encoding::open(&self.settings)?))
         };
@@ -126,7 +132,7 @@ impl Sound {
     fn take(&mut self, unit: AccessUnit, out: &mut Vec<AccessUnit>) -> Result<(), codec::Error> {
         match &mut self.state {
             State::Measuring { .. } => Ok(()),
-            State::Copying { config, .. } if **config != *unit.config => {
+            State::Copying(copying) if *copying.config != *unit.config => {
                 // The sender changed its audio: decide again by what is known now.
                 self.state = State::Measuring {
                     held: vec![unit],
@@ -134,31 +140,21 @@ impl Sound {
                 };
                 self.decide(0.0, out)
             }
-            State::Copying { config, clock } => {
-                let samples = config.aac().map_or(1024, |config| config.frame_samples);
-                let (pts, _) = clock.stamp(unit.pts, samples);
-                out.push(AccessUnit {
-                    pts,
-                    dts: pts,
-                    config: Arc::clone(config),
-                    ..unit
-                });
-                Ok(())
-            }
+            State::Copying(copying) => copying.take(unit, out),
             State::Encoding(encoding) => encoding.take(&unit, out),
         }
     }
 
-    /// Where the next frame will start, once that is known; `None` for copied
-    /// audio, which cannot be made up.
+    /// Where the next frame will start, once that is known.
     pub(super) fn next(&self) -> Option<Timestamp> {
         match &self.state {
             State::Encoding(encoding) => encoding.next,
-            State::Measuring { .. } | State::Copying { .. } => None,
+            State::Copying(copying) => copying.clock.next(),
+            State::Measuring { .. } => None,
         }
     }
 
-    /// Encodes silence up to `until`.
+    /// Appends silence up to `until`.
     pub(super) fn silence_until(
         &mut self,
         until: Timestamp,
@@ -166,7 +162,8 @@ impl Sound {
     ) -> Result<(), codec::Error> {
         match &mut self.state {
             State::Encoding(encoding) => encoding.silence_until(until, out),
-            State::Measuring { .. } | State::Copying { .. } => Ok(()),
+            State::Copying(copying) => copying.silence_until(until, out),
+            State::Measuring { .. } => Ok(()),
         }
     }
 
@@ -180,18 +177,91 @@ impl Sound {
         }
         match &mut self.state {
             State::Encoding(encoding) => encoding.finish(out),
-            State::Measuring { .. } | State::Copying { .. } => Ok(()),
+            State::Measuring { .. } | State::Copying(_) => Ok(()),
         }
     }
 }
 
-impl State {
-    fn copying(config: &Arc<TrackConfig>) -> Self {
+impl Copying {
+    fn new(config: &Arc<TrackConfig>) -> Self {
         let rate = config.aac().map_or(48_000, |config| config.core_rate);
-        Self::Copying {
+        Self {
             config: Arc::clone(config),
             clock: SampleClock::new(rate, FOLLOW_AFTER),
+            silence: None,
         }
+    }
+
+    fn take(&mut self, unit: AccessUnit, out: &mut Vec<AccessUnit>) -> Result<(), codec::Error> {
+        if let Some(next) = self.clock.next() {
+            if next - unit.pts > FOLLOW_AFTER {
+                // Silence has taken its place already.
+                return Ok(());
+            }
+            if unit.pts - next > FOLLOW_AFTER {
+                self.silence_until(unit.pts, out)?;
+            }
+        }
+        self.give(unit.pts, unit.data, out);
+        Ok(())
+    }
+
+    /// Fills in frames of silence. A format that our encoder does not speak is
+    /// left with the hole.
+    fn silence_until(
+        &mut self,
+        until: Timestamp,
+        out: &mut Vec<AccessUnit>,
+    ) -> Result<(), codec::Error> {
+        let silence = match &self.silence {
+            Some(silence) => silence.clone(),
+            None => self.silence.insert(self.silent_frame()?).clone(),
+        };
+        while let Some(next) = self.clock.next()
+            && next < until
+            && !silence.is_empty()
+        {
+            self.give(next, silence.clone(), out);
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, stamped: Timestamp, data: Bytes, out: &mut Vec<AccessUnit>) {
+        let samples = self
+            .config
+            .aac()
+            .map_or(1024, |config| config.frame_samples);
+        let (pts, _) = self.clock.stamp(stamped, samples);
+        out.push(AccessUnit {
+            pts,
+            dts: pts,
+            key: true,
+            data,
+            config: Arc::clone(&self.config),
+        });
+    }
+
+    /// A frame of silence from the middle of some: AAC-LC of one rate and
+    /// channel count is the same format whoever encoded it. Empty where there is
+    /// none.
+    fn silent_frame(&self) -> Result<Bytes, codec::Error> {
+        let Some(config) = self.config.aac() else {
+            return Ok(Bytes::new());
+        };
+        let plain = config.object_type == 2 && config.frame_samples == 1024;
+        if !plain || !matches!(config.channels, 1 | 2) {
+            return Ok(Bytes::new());
+        }
+        let mut encoder = Encoder::open(config.core_rate, config.channels, 64)?;
+        let samples = Samples {
+            pts: Timestamp::ZERO,
+            rate: config.core_rate,
+            channels: config.channels,
+            data: vec![0.0; SILENCE_BLOCK * 2 * usize::from(config.channels)],
+        };
+        let mut frames = Vec::new();
+        encoder.encode(&samples, &mut frames)?;
+        Ok(frames.pop().map(|frame| frame.data).unwrap_or_default())
     }
 }
 

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The figures that README and notes quote, measured on this machine:
+#
+#   scripts/measure.sh first            time from the first picture to the first playable segments
+#   scripts/measure.sh soak [SECONDS]   1080p30 in real time (600): lag, CPU and memory every 10 s
+#
+# CLIP names another source than the generated one. Machines differ and are
+# noisy: compare ratios, and run alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+weir=$PWD/${CARGO_TARGET_DIR:-target}/release/weir
+[[ ${CARGO_TARGET_DIR:-} != /* ]] || weir=$CARGO_TARGET_DIR/release/weir
+[ -x "$weir" ] || { echo "no $weir: cargo build --release first" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/weir-measure.XXXXXX")
+server= publisher=
+leave() {
+    for pid in $publisher $server; do kill -INT "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap leave EXIT
+
+serve() {
+    "$weir" serve --auth open --rtmp 127.0.0.1:0 --http 127.0.0.1:0 --data "$work/data" "$@" 2>"$work/log" &
+    server=$!
+    until [ -e "$work/data/weir.ports.json" ]; do sleep 0.05; done
+    rtmp=$(sed -E 's/.*"rtmp":"([^"]*)".*/\1/' "$work/data/weir.ports.json")
+    http=$(sed -E 's/.*"http":"([^"]*)".*/\1/' "$work/data/weir.ports.json")
+}
+
+now() { date +%s%3N; }
+
+first() {
+    serve --segment 2
+    ffmpeg -v error -re -stream_loop -1 -i "${CLIP:-testdata/bbb-720p25-5s.flv}" -t 12 -c copy -f flv "rtmp://$rtmp/stream/demo" &
+    publisher=$!
+    until grep -q 'publish accepted' "$work/log"; do sleep 0.01; done
+    local start; start=$(now)
+    until curl -fso "$work/master" "http://$http/demo/live.m3u8"; do sleep 0.02; done
+    echo "live.m3u8 after $(($(now) - start)) ms"
+    local rung number
+    for rung in $(sed -n 's|/index.m3u8$||p' "$work/master"); do
+        number=$(curl -fs "http://$http/demo/$rung/index.m3u8" | grep -m1 '\.ts$')
+        curl -fso /dev/null "http://$http/demo/$rung/$number"
+        echo "$rung/$number after $(($(now) - start)) ms"
+    done
+}
+
+soak() {
+    local seconds=${1:-600} clip=${CLIP:-$work/clip.flv}
+    if [ -z "${CLIP:-}" ]; then
+        echo "making 30 s of 1080p30, 6 Mbit/s, High with 2 B-frames ..."
+        ffmpeg -v error -stream_loop -1 -i testdata/bbb-720p25-5s.flv -t 30 -vf "fps=30,scale=1920:1080:flags=lanczos" \
+            -c:v libx264 -preset veryfast -profile:v high -b:v 6000k -maxrate 6000k -bufsize 12000k -g 60 -bf 2 -pix_fmt yuv420p \
+            -c:a aac -ac 2 -ar 44100 -b:a 160k "$clip"
+    fi
+    serve
+    ffmpeg -v error -re -stream_loop -1 -i "$clip" -t "$seconds" -c copy -f flv "rtmp://$rtmp/stream/hd" &
+    publisher=$!
+    printf '%6s %9s %9s %6s %8s %6s\n' "s" "RSS MB" "segm. MB" "lag s" "CPU s" "lost"
+    local at metrics
+    for ((at = 10; at < seconds; at += 10)); do
+        sleep 10
+        metrics=$(curl -s "http://$http/metrics")
+        value() { awk -v name="$1" 'index($1, name) == 1 { print $2 }' <<<"$metrics"; }
+        printf '%6d %9.1f %9.1f %6.2f %8.1f %6d\n' "$at" \
+            "$(awk '/VmRSS/ { print $2 / 1024 }' "/proc/$server/status")" \
+            "$(value weir_segment_bytes | awk '{ print $1 / 1048576 }')" \
+            "$(value weir_ladder_lag_seconds)" \
+            "$(awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$server/stat")" \
+            "$(value weir_reader_lagged_total)"
+    done | tee "$work/rows"
+    awk 'NR > 12 { n++; x += $1; y += $2; xy += $1 * $2; xx += $1 * $1 } $2 > peak { peak = $2 } $4 > lag { lag = $4 } { cpu = $5; at = $1 }
+        END { printf "peak %.0f MB, highest lag %.2f s, %.2f cores", peak, lag, cpu / at
+              if (n > 1) printf ", trend after two minutes %+.2f MB a minute", 60 * (n * xy - x * y) / (n * xx - x * x)
+              print "" }' "$work/rows"
+}
+
+case ${1:-} in
+    first) first ;;
+    soak) soak "${2:-}" ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac

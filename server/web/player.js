@@ -7,6 +7,8 @@
 (() => {
   /** Milliseconds between two looks for a stream that is not live. */
   const POLL = 3000;
+  /** Milliseconds between two looks for a picture while there is sound alone. */
+  const PICTURE_POLL = 6000;
   /** Longest pause between restarts after errors, in milliseconds. */
   const RESTART_MAX = 10000;
   /** Seconds without progress after which playback is started afresh: two
@@ -166,6 +168,19 @@
     failures = performance.now() - startedAt > 30000 ? 0 : failures + 1;
     leave("checking", Math.min(RESTART_MAX, 500 * 2 ** failures));
   }
+
+  /** Players read the list of rungs once: one that began with sound alone
+   *  learns here that a picture has come. */
+  async function lookForPicture() {
+    if (!weir.playing || video.videoHeight > 0) return;
+    try {
+      const { answer, body } = await load(master);
+      if (answer.ok && /RESOLUTION=/.test(body) && weir.playing && video.videoHeight === 0) {
+        restart("a picture has come");
+      }
+    } catch { /* the player itself finds out */ }
+  }
+  setInterval(lookForPicture, PICTURE_POLL);
 
   async function play() {
     try {

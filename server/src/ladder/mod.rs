@@ -9,111 +9,29 @@
 //! from a ring in [`worker`], `weir transcode` from a file.
 
 mod error;
+mod fill;
 mod line;
 mod pace;
+mod settings;
 mod sound;
 mod stats;
 pub mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use codec::video::{Backend, Decoder, open_decoder};
-use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp, Track, TrackConfig};
-use packager::{Segment, Segmenter, SegmenterConfig, Tracks};
+use codec::video::{Decoder, open_decoder};
+use media::{AccessUnit, Picture, Size, Ticks, Timestamp, Track, TrackConfig};
+use packager::{Segmenter, SegmenterConfig, Tracks};
 use rayon::prelude::*;
 
 pub use self::error::Error;
+use self::fill::{Fill, LONGEST_PICTURE, REPEAT_EVERY};
 use self::line::Line;
 use self::pace::{Mark, Pace};
+pub use self::settings::{Hints, Output, Settings, Sink};
 use self::sound::Sound;
 pub use self::stats::{RungCount, STAGES, Stage, Stats};
-use crate::config::Audio;
-
-/// What a ladder is built from.
-#[derive(Clone)]
-pub struct Settings {
-    /// The rungs on offer; a source gets those that fit it.
-    pub rungs: Vec<Rung>,
-    /// Longest segment.
-    pub segment: Ticks,
-    /// How long sound alone waits for pictures before it goes without, on the
-    /// media clock.
-    pub wait_for_video: Ticks,
-    /// What becomes of the sound.
-    pub audio: Audio,
-    /// Number of the first segment on every rung.
-    pub first_number: u64,
-    /// Decoder to use.
-    pub backend: Backend,
-    /// Bounds for what a source may ask of the decoders.
-    pub limits: codec::Limits,
-    /// The pool that advances the rungs of a picture together.
-    pub pool: Arc<rayon::ThreadPool>,
-    /// What the publisher said of its stream, filled in by whoever reads it.
-    pub hints: Arc<Mutex<Hints>>,
-    /// Where the ladder counts.
-    pub stats: Arc<Stats>,
-    /// Where units lost to lag are counted, over all ladders.
-    pub lagged: Arc<AtomicU64>,
-}
-
-/// What a publisher's `onMetaData` announced. Never believed where the media
-/// itself can tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Hints {
-    /// An audio track was announced, in words or by its sequence header.
-    pub audio: bool,
-    /// A video track was.
-    pub video: bool,
-    /// Pictures a second.
-    pub frame_rate: Option<f64>,
-    /// Audio bit rate in kbit/s.
-    pub audio_kbps: Option<f64>,
-}
-
-/// What is known of one output.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The rung's name in URLs and metrics.
-    pub name: String,
-    /// Whether the multivariant playlist offers it.
-    pub listed: bool,
-    /// The rung coded here; `None` for sound alone.
-    pub rung: Option<Rung>,
-    /// Size of the pictures.
-    pub size: Option<Size>,
-    /// Pictures a second, as counted in the segment that had most: FRAME-RATE is
-    /// the maximum of a variant (RFC 8216bis 4.4.6.2).
-    pub frame_rate: Option<f64>,
-    /// Configuration of the coded video.
-    pub video: Option<Arc<TrackConfig>>,
-    /// Configuration of the coded audio.
-    pub audio: Option<Arc<TrackConfig>>,
-    /// Average audio rate in kbit/s, where it is set rather than measured.
-    pub audio_kbps: u32,
-}
-
-impl From<&flv::Metadata> for Hints {
-    fn from(metadata: &flv::Metadata) -> Self {
-        Self {
-            audio: metadata.audio_codec.is_some(),
-            video: metadata.video_codec.is_some(),
-            frame_rate: metadata.frame_rate,
-            audio_kbps: metadata.audio_kbps,
-        }
-    }
-}
-
-/// Where finished segments go.
-pub trait Sink {
-    /// Segments that became complete together, with the index of their output.
-    /// All rungs complete segment k in one call.
-    fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>);
-
-    /// A picture that starts a key period, at the lowest rung's size.
-    fn key_picture(&mut self, _picture: &Picture) {}
-}
 
 /// See the module.
 pub struct Ladder<S> {
@@ -125,8 +43,7 @@ pub struct Ladder<S> {
     segmenters: Vec<Segmenter>,
     pace: Pace,
     held: Option<Arc<Picture>>,
-    /// What may still be filled with repeats. Media that really comes earns it.
-    allowance: Ticks,
+    fill: Fill,
     force: Force,
     sound: Option<Sound>,
     admission: Admission,
@@ -141,10 +58,6 @@ pub struct Ladder<S> {
     /// Where the newest coded picture ends; the newest sound, where there are
     /// no pictures.
     end: Timestamp,
-    /// Sound that came since the newest picture.
-    unpictured: Ticks,
-    /// The newest picture when the newest sound came.
-    seen: Option<Timestamp>,
 }
 
 /// The decoder and what it was opened for.
@@ -191,7 +104,7 @@ impl<S: Sink> Ladder<S> {
             outputs: Vec::new(),
             segmenters: Vec::new(),
             held: None,
-            allowance: MAX_ALLOWANCE,
+            fill: Fill::new(),
             force: Force::Nothing,
             sound: None,
             admission: Admission::Open,
@@ -201,8 +114,6 @@ impl<S: Sink> Ladder<S> {
             counted_from: Timestamp::ZERO,
             length: NOMINAL_PICTURE,
             end: Timestamp::ZERO,
-            unpictured: Ticks::ZERO,
-            seen: None,
         }
     }
 
@@ -218,7 +129,9 @@ impl<S: Sink> Ladder<S> {
             Track::Video => self.push_video(&unit)?,
             Track::Audio => {
                 self.push_audio(unit)?;
-                self.follow_sound(PICTURE_OVERDUE)?;
+                if self.fill.camera_froze() {
+                    self.follow_sound()?;
+                }
             }
         }
         self.deliver();
@@ -241,7 +154,7 @@ impl<S: Sink> Ladder<S> {
             self.open_audio_only()?;
         }
         self.drain_decoder()?;
-        self.follow_sound(LONGEST_PICTURE)?;
+        self.follow_sound()?;
         if let Some(picture) = self.held.take() {
             self.emit(picture, None)?;
         }
@@ -326,7 +239,7 @@ impl<S: Sink> Ladder<S> {
     /// Takes a decoded picture and codes the one before it, whose length is now
     /// known.
     fn picture(&mut self, picture: Arc<Picture>) -> Result<(), Error> {
-        self.unpictured = Ticks::ZERO;
+        self.fill.picture_came();
         if let Some(held) = self.held.take() {
             if picture.pts <= held.pts {
                 // A sender that repeats or turns back its time: the newer picture is left out.
@@ -342,14 +255,13 @@ impl<S: Sink> Ladder<S> {
     /// Codes a picture that lasts until `next`. A hole in the video is filled
     /// with repeats, so that segments keep their length while sound goes on.
     fn emit(&mut self, mut picture: Arc<Picture>, next: Option<Timestamp>) -> Result<(), Error> {
-        self.earn(REPEAT_EVERY);
         let Some(next) = next else {
             return self.code(&picture, None);
         };
         while next - picture.pts > LONGEST_PICTURE {
             let repeat = picture.pts + REPEAT_EVERY;
             self.code(&picture, Some(repeat))?;
-            if !self.spend() {
+            if !self.fill.repeat() {
                 // A sender of holes: what it leaves out is left out.
                 self.force = Force::Discontinuity;
                 return Ok(());
@@ -359,35 +271,15 @@ impl<S: Sink> Ladder<S> {
         self.code(&picture, Some(next))
     }
 
-    fn earn(&mut self, span: Ticks) {
-        self.allowance = (self.allowance + span).min(MAX_ALLOWANCE);
-    }
-
-    /// Pays for one repeat; false when there is nothing left to pay with.
-    fn spend(&mut self) -> bool {
-        if self.allowance < REPEAT_EVERY {
-            return false;
-        }
-        self.allowance -= REPEAT_EVERY;
-        true
-    }
-
-    /// Repeats the picture in hand when more than `silent` of sound came since:
-    /// a camera that froze must not hold up the segments, nor let the sound of
-    /// minutes wait for a cut. Counts the sound that came, not how far the two
-    /// clocks are apart: some senders have them apart all the time.
-    fn follow_sound(&mut self, silent: Ticks) -> Result<(), Error> {
-        if self.unpictured <= silent {
-            return Ok(());
-        }
+    /// Repeats the picture in hand beside the sound that came without one.
+    fn follow_sound(&mut self) -> Result<(), Error> {
         let Some(mut held) = self.held.take() else {
             return Ok(());
         };
-        while self.unpictured > SOUND_LEAD && self.spend() {
+        while self.fill.repeat_beside_sound() {
             let repeat = held.pts + REPEAT_EVERY;
             self.code(&held, Some(repeat))?;
             Arc::make_mut(&mut held).pts = repeat;
-            self.unpictured -= REPEAT_EVERY;
         }
         self.held = Some(held);
         Ok(())
@@ -592,16 +484,13 @@ impl<S: Sink> Ladder<S> {
         let Some(sound) = &mut self.sound else {
             return Ok(());
         };
-        let seen = *self.seen.get_or_insert(video);
-        let (Some(next), true) = (sound.next(), video - seen >= SILENCE_AFTER) else {
+        let (Some(next), Some(due)) = (sound.next(), self.fill.silence(video)) else {
             return Ok(());
         };
         let mut units = Vec::new();
-        let until = next + (video - seen - SILENCE_BEHIND);
         self.settings
             .stats
-            .timed(Stage::Audio, || sound.silence_until(until, &mut units))?;
-        self.seen = Some(video - SILENCE_BEHIND);
+            .timed(Stage::Audio, || sound.silence_until(next + due, &mut units))?;
         self.admit(units)
     }
 
@@ -650,10 +539,8 @@ impl<S: Sink> Ladder<S> {
     }
 
     fn code_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
-        self.seen = self.held.as_ref().map(|held| held.pts).or(self.seen);
-        let length = frame_length(&unit);
-        self.unpictured += length;
-        self.earn(length);
+        let newest = self.held.as_ref().map(|held| held.pts);
+        self.fill.sound_came(frame_length(&unit), newest);
         let hints = self.hints();
         let stats = &self.settings.stats;
         let sound = self
@@ -793,22 +680,6 @@ fn common_rate(counted: f64) -> f64 {
         .unwrap_or(counted)
 }
 
-/// A picture that lasts longer than this is coded again meanwhile, every
-/// [`REPEAT_EVERY`]: shorter than any segment target, longer than the slowest
-/// frame rate in use.
-const LONGEST_PICTURE: Ticks = Ticks::SECOND;
-const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
-
-/// Filled with repeats at once: a stalled sender is covered, one that skips
-/// seconds with every unit cannot make the ladder code hundreds of pictures.
-const MAX_ALLOWANCE: Ticks = Ticks::from_millis(30_000);
-
-/// So much sound without a picture says that the pictures have stopped: more
-/// than senders let one track wait for the other while they interleave. The
-/// picture in hand is then repeated, up to [`SOUND_LEAD`] behind the sound.
-const PICTURE_OVERDUE: Ticks = Ticks::from_millis(2000);
-const SOUND_LEAD: Ticks = Ticks::from_millis(1000);
-
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
@@ -819,11 +690,6 @@ const ANNOUNCED_VIDEO: Ticks = Ticks::from_millis(10_000);
 /// Bound on the units that wait, for a sender whose audio clock stands still.
 /// More than the frames of a minute at 48 kHz.
 const MAX_WAITING_AUDIO: usize = 3000;
-
-/// Silence fills in when so much video came without sound, up to
-/// [`SILENCE_BEHIND`] the video: well below the second that a segment waits.
-const SILENCE_AFTER: Ticks = Ticks::from_millis(800);
-const SILENCE_BEHIND: Ticks = Ticks::from_millis(400);
 
 #[cfg(test)]
 mod tests {

@@ -267,6 +267,7 @@ fn odd_sources_play_live_as_well() {
     let server = Server::configured(SMALL_LADDER);
     let portrait = test_picture("90x160", "30000/1001", 5);
     let sources = [
+        ("vfr", variable_rate()),
         ("silent", silent_clip()),
         ("blind", sound_alone()),
         ("portrait", portrait),

@@ -59,7 +59,7 @@ fn damaged_units_are_refused_and_the_stream_goes_on() {
         ),
         (
             with(&[0; 8185], &sound),
-            "ADTS frame of bytes of 8192 is above the limit of 8191",
+            "ADTS frame length in bytes of 8192 is above the limit of 8191",
         ),
         (
             video(&picture, false, 3000, 0, 1, 10),

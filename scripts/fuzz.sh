@@ -13,7 +13,7 @@ seconds=${1:-30}
 [ $# -eq 0 ] || shift
 # shellcheck source=scripts/tools.sh
 source scripts/tools.sh
-tool cargo-fuzz
+tool cargo-fuzz 0.13.2
 # Sanitizers are an unstable flag; the installed stable toolchain has them too.
 export RUSTC_BOOTSTRAP=1
 

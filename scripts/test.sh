@@ -17,8 +17,8 @@ trap 'rm -f "$transcript"' EXIT
 
 step_setup() {
     scripts/setup.sh build test
-    tool cargo-deny
-    tool cargo-fuzz
+    tool cargo-deny 0.20.2
+    tool cargo-fuzz 0.13.2
 }
 
 step_npm() { scripts/npm.sh server/web tests/browser; }

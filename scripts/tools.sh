@@ -1,4 +1,4 @@
-# Sourced by scripts that need cargo subcommands: `tool NAME` builds one that
+# Sourced by scripts that need cargo subcommands: `tool NAME VERSION` builds one that
 # this machine lacks, into the target folder and not into the user's own
 # ~/.cargo/bin. Unoptimised: that halves the wait, and they run for seconds.
 # shellcheck shell=bash
@@ -10,7 +10,8 @@ PATH=$PATH:$tools/bin
 
 tool() {
     command -v "$1" >/dev/null && return
-    echo "building $1 (once, some minutes)"
-    CARGO_TARGET_DIR=$tools/build cargo install --locked --debug --quiet --root "$tools" "$1"
+    echo "building $1 $2 (once, some minutes)"
+    # A version of its own: the newest may want a newer Rust than this project.
+    CARGO_TARGET_DIR=$tools/build cargo install --locked --debug --quiet --root "$tools" --version "$2" "$1"
     rm -rf "$tools/build"
 }

@@ -70,9 +70,9 @@ soak() {
             "$(awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$server/stat")" \
             "$(value weir_reader_lagged_total)"
     done | tee "$work/rows"
-    awk 'NR > 12 { n++; x += $1; y += $2; xy += $1 * $2; xx += $1 * $1 } $2 > peak { peak = $2 } $4 > lag { lag = $4 } { cpu = $5; at = $1 }
+    awk 'NR > 14 { n++; x += $1; y += $2; xy += $1 * $2; xx += $1 * $1 } $2 > peak { peak = $2 } $4 > lag { lag = $4 } { cpu = $5; at = $1 }
         END { printf "peak %.0f MB, highest lag %.2f s, %.2f cores", peak, lag, cpu / at
-              if (n > 1) printf ", trend after two minutes %+.2f MB a minute", 60 * (n * xy - x * y) / (n * xx - x * x)
+              if (n > 1) printf ", trend after 140 s, when segments leave as they come, %+.2f MB a minute", 60 * (n * xy - x * y) / (n * xx - x * x)
               print "" }' "$work/rows"
 }
 

@@ -5,7 +5,6 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=PATH");
     println!("cargo::rustc-check-cfg=cfg(with_assembly)");
     // Only x86 needs nasm; elsewhere the C compiler assembles.
     let target = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
@@ -22,7 +21,7 @@ fn main() {
         println!(
             "cargo::warning=nasm is not installed: openh264 is built without its assembly and encoding \
              will take about THREE TIMES the CPU. Install nasm (`apt-get install nasm`) and build again \
-             after `cargo clean -p openh264-sys2`."
+             after `cargo clean -p openh264-sys2 -p weir-codec`."
         );
     }
 }

@@ -59,9 +59,12 @@ display=:$((100 + RANDOM % 900))
 Xvfb "$display" -screen 0 1280x900x24 >/dev/null 2>&1 &
 pids=($! "${pids[@]}")
 sleep 2
+# With job control a child does not begin with SIGINT ignored.
+set -m
 HOME=$work DISPLAY=$display LIBGL_ALWAYS_SOFTWARE=1 QT_QPA_PLATFORM=xcb \
     obs --startstreaming --profile weir --collection weir --multi >"$work/obs.log" 2>&1 &
 obs=$!
+set +m
 pids=($obs "${pids[@]}")
 echo "OBS streams for $seconds s ..."
 sleep "$seconds"
@@ -70,8 +73,10 @@ base=http://$(address http)/obs
 fail() { echo "FAILED: $*" >&2; tail -n 15 "$work/weir.log" "$work/obs.log" >&2; exit 1; }
 curl -fsS "$base/live.m3u8" || fail "no stream from OBS"
 curl -fsS "$base/720p/index.m3u8" | tail -n 3
-# The page of OBS's own log that counts what it could not send.
-kill -INT "$obs"; wait "$obs" 2>/dev/null || true
+kill -INT "$obs"
+for _ in $(seq 40); do kill -0 "$obs" 2>/dev/null || break; sleep 0.25; done
+# It may ask whether it should really stop: then it is a publisher that died.
+{ kill -KILL "$obs" && wait "$obs"; } 2>/dev/null || true
 sleep 3
 curl -fsS "$base/720p/index.m3u8" | grep -q ENDLIST || fail "no ENDLIST after OBS stopped"
 grep -E 'publish accepted|broadcast ended' "$work/weir.log"

@@ -1,5 +1,6 @@
-/// `unix_ms` as ISO 8601 with milliseconds, in UTC.
-pub(super) fn iso8601(unix_ms: i64) -> String {
+/// `unix_ms`, milliseconds since 1970, as ISO 8601 with milliseconds, in UTC:
+/// `2026-11-22T13:54:12.849Z`.
+pub fn iso8601(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     format!(

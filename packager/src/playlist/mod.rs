@@ -8,6 +8,7 @@ mod date;
 mod media;
 mod multivariant;
 
+pub use self::date::iso8601;
 pub use self::media::{media, vod};
 pub use self::multivariant::{Variant, multivariant};
 

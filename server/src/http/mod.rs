@@ -29,12 +29,16 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let started = app.now();
     let route = Route::parse(request.uri().path());
     let method = request.method();
-    let mut headers = request.headers().clone();
-    if method == Method::HEAD {
+    let without_range;
+    let headers = if method == Method::HEAD {
         // Range is defined for GET alone (RFC 9110 14.2).
+        let mut headers = request.headers().clone();
         headers.remove(header::RANGE);
-    }
-    let headers = &headers;
+        without_range = headers;
+        &without_range
+    } else {
+        request.headers()
+    };
     let mut response = match *method {
         Method::GET | Method::HEAD => get(&app, &route, headers).await,
         Method::OPTIONS => options(),

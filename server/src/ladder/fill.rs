@@ -7,10 +7,33 @@
 
 use media::{Ticks, Timestamp};
 
+/// How much may be made up, in media time. Media that really comes earns it.
+#[derive(Debug)]
+pub(super) struct Allowance(Ticks);
+
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Self(MAX_ALLOWANCE)
+    }
+
+    pub(super) fn earn(&mut self, span: Ticks) {
+        self.0 = (self.0 + span).min(MAX_ALLOWANCE);
+    }
+
+    /// Pays for `span`; false when there is not enough to pay with.
+    pub(super) fn spend(&mut self, span: Ticks) -> bool {
+        let enough = self.0 >= span;
+        if enough {
+            self.0 -= span;
+        }
+        enough
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Fill {
     /// What may still be filled with repeats.
-    allowance: Ticks,
+    allowance: Allowance,
     /// Sound that came since the newest picture.
     unpictured: Ticks,
     /// The newest picture when the newest sound came.
@@ -20,7 +43,7 @@ pub(super) struct Fill {
 impl Fill {
     pub(super) fn new() -> Self {
         Self {
-            allowance: MAX_ALLOWANCE,
+            allowance: Allowance::new(),
             unpictured: Ticks::ZERO,
             seen: None,
         }
@@ -28,23 +51,19 @@ impl Fill {
 
     pub(super) fn picture_came(&mut self) {
         self.unpictured = Ticks::ZERO;
-        self.earn(REPEAT_EVERY);
+        self.allowance.earn(REPEAT_EVERY);
     }
 
     /// `newest` is the picture in hand, if there is one.
     pub(super) fn sound_came(&mut self, length: Ticks, newest: Option<Timestamp>) {
         self.unpictured += length;
         self.seen = newest.or(self.seen);
-        self.earn(length);
+        self.allowance.earn(length);
     }
 
     /// Pays for one repeat; false when there is nothing left to pay with.
     pub(super) fn repeat(&mut self) -> bool {
-        if self.allowance < REPEAT_EVERY {
-            return false;
-        }
-        self.allowance -= REPEAT_EVERY;
-        true
+        self.allowance.spend(REPEAT_EVERY)
     }
 
     /// Whether so much sound came without a picture that the camera must have
@@ -70,12 +89,14 @@ impl Fill {
         if without < SILENCE_AFTER {
             return None;
         }
+        if without > SILENCE_AFTER + LONGEST_PICTURE {
+            // A hole between two pictures that was not filled with repeats: it
+            // is not filled with silence either.
+            self.seen = Some(video);
+            return None;
+        }
         self.seen = Some(video - SILENCE_BEHIND);
         Some(without - SILENCE_BEHIND)
-    }
-
-    fn earn(&mut self, span: Ticks) {
-        self.allowance = (self.allowance + span).min(MAX_ALLOWANCE);
     }
 }
 
@@ -85,8 +106,8 @@ impl Fill {
 pub(super) const LONGEST_PICTURE: Ticks = Ticks::SECOND;
 pub(super) const REPEAT_EVERY: Ticks = Ticks::from_millis(100);
 
-/// Filled with repeats at once: a stalled sender is covered, one that skips
-/// seconds with every unit cannot make the ladder code hundreds of pictures.
+/// Filled at once: a stalled sender is covered, one that skips seconds with
+/// every unit cannot make the ladder code hundreds of pictures or frames for it.
 const MAX_ALLOWANCE: Ticks = Ticks::from_millis(30_000);
 
 /// So much sound without a picture says that the pictures have stopped: more
@@ -142,6 +163,14 @@ mod tests {
             .collect();
         let sum = filled.iter().fold(Ticks::ZERO, |sum, one| sum + *one);
         assert_eq!(sum, Ticks::from_millis(3600));
+    }
+
+    #[test]
+    fn a_hole_between_pictures_that_was_left_is_not_filled_with_silence() {
+        let mut fill = Fill::new();
+        fill.sound_came(FRAME, Some(Timestamp::ZERO));
+        let pictures = (1..100).map(|n| Timestamp::from_millis(n * 9500));
+        assert_eq!(pictures.filter_map(|video| fill.silence(video)).count(), 0);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use codec::audio::{Decoder, Encoder, Resampler};
 use media::{AacConfig, AccessUnit, SampleClock, Samples, Ticks, Timestamp, TrackConfig};
 
+use super::fill::Allowance;
+use super::frame_length;
 use crate::config::{Audio, AudioMode};
 
 pub(super) struct Sound {
@@ -30,6 +32,8 @@ struct Copying {
     clock: SampleClock,
     /// A frame of silence in the sender's format, made when it is first needed.
     silence: Option<Bytes>,
+    /// For holes that the sender leaves in its timestamps.
+    holes: Allowance,
 }
 
 /// The way from a source's frames to ours. `source` is open once a frame came.
@@ -39,6 +43,8 @@ struct Encoding {
     rate: u32,
     /// Where the next sample goes in.
     next: Option<Timestamp>,
+    /// For holes that the sender leaves in its timestamps.
+    holes: Allowance,
 }
 
 struct Source {
@@ -189,6 +195,7 @@ impl Copying {
             config: Arc::clone(config),
             clock: SampleClock::new(rate, FOLLOW_AFTER),
             silence: None,
+            holes: Allowance::new(),
         }
     }
 
@@ -198,10 +205,13 @@ impl Copying {
                 // Silence has taken its place already.
                 return Ok(());
             }
-            if unit.pts - next > FOLLOW_AFTER {
+            // A hole that is not paid for stays one: the clock moves on.
+            let hole = unit.pts - next;
+            if hole > FOLLOW_AFTER && self.holes.spend(hole) {
                 self.silence_until(unit.pts, out)?;
             }
         }
+        self.holes.earn(frame_length(&unit));
         self.give(unit.pts, unit.data, out);
         Ok(())
     }
@@ -273,6 +283,7 @@ impl Encoding {
             encoder,
             rate: settings.sample_rate,
             next: None,
+            holes: Allowance::new(),
         })
     }
 
@@ -326,8 +337,14 @@ impl Encoding {
         out: &mut Vec<AccessUnit>,
     ) -> Result<(), codec::Error> {
         if let Some(next) = self.next {
-            if samples.pts - next > FOLLOW_AFTER {
-                self.silence_until(samples.pts, out)?;
+            let hole = samples.pts - next;
+            if hole > FOLLOW_AFTER {
+                if self.holes.spend(hole) {
+                    self.silence_until(samples.pts, out)?;
+                } else {
+                    // Not paid for, it stays a hole.
+                    self.next = Some(samples.pts);
+                }
             } else if next - samples.pts > FOLLOW_AFTER {
                 let late = (next - samples.pts).as_secs_f64() * f64::from(self.rate);
                 let drop = (late as usize).min(samples.frames());
@@ -339,7 +356,9 @@ impl Encoding {
         }
         // Within the tolerance the count of samples is the clock.
         samples.pts = self.next.unwrap_or(samples.pts);
-        self.next = Some(samples.pts + Ticks::from_periods(samples.frames() as i64, self.rate));
+        let length = Ticks::from_periods(samples.frames() as i64, self.rate);
+        self.next = Some(samples.pts + length);
+        self.holes.earn(length);
         self.encoder.encode(&samples, out)
     }
 
@@ -400,3 +419,53 @@ const MAX_MEASURED: usize = 100;
 
 /// Instants of silence encoded at a time.
 const SILENCE_BLOCK: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames that come out when each of `count` source frames claims to lie
+    /// `step` after the one before.
+    fn frames(mode: AudioMode, count: i64, step: Ticks) -> usize {
+        let config = bitstream::asc::low_complexity(48_000, 2).unwrap();
+        let config = Arc::new(TrackConfig::Aac(config));
+        let settings = Audio {
+            mode,
+            kbps: 128,
+            sample_rate: 48_000,
+        };
+        let mut sound = Sound::new(&settings);
+        let mut out = Vec::new();
+        for index in 0..count {
+            let pts = Timestamp::ZERO + Ticks::new(step.get() * index);
+            let unit = AccessUnit {
+                pts,
+                dts: pts,
+                key: true,
+                data: Bytes::from_static(&[0x21, 0x10, 0x04, 0x60, 0x8c, 0x1c]),
+                config: Arc::clone(&config),
+            };
+            // The frame is a poor one: what a decoder says of it does not matter here.
+            let _ = sound.push(unit, Some(128.0), &mut out);
+        }
+        out.len()
+    }
+
+    #[test]
+    fn a_sender_of_holes_is_not_filled_for_ever() {
+        for mode in [AudioMode::Auto, AudioMode::Encode] {
+            // Three holes of 9.5 s are paid for, 1337 frames; the rest are left.
+            let made = frames(mode, 60, Ticks::from_millis(9500));
+            assert!((1300..1600).contains(&made), "{mode:?}: {made}");
+        }
+    }
+
+    #[test]
+    fn a_hole_is_filled_with_silence() {
+        for mode in [AudioMode::Auto, AudioMode::Encode] {
+            // Four holes of one second, less one frame each.
+            let made = frames(mode, 5, Ticks::SECOND);
+            assert!((185..195).contains(&made), "{mode:?}: {made}");
+        }
+    }
+}

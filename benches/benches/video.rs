@@ -13,7 +13,7 @@ use bytes::Bytes;
 use codec::Limits;
 use codec::video::{Backend, EncoderConfig, Scaler, open_decoder, open_encoder};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use media::{AccessUnit, Picture, Size, Ticks, Timestamp, TrackConfig};
+use media::{AccessUnit, Picture, Preset, Size, Ticks, Timestamp, TrackConfig};
 
 const SOURCE: Size = Size::new(1920, 1080);
 const PICTURES: usize = 60;
@@ -133,6 +133,7 @@ fn benches(criterion: &mut Criterion) {
             video_kbps: kbps,
             max_kbps: kbps * 107 / 100,
             buffer_kbits: kbps * 3 / 2,
+            preset: Preset::Balanced,
             threads: 1,
         };
         group.bench_function(format!("{size}"), |bencher| {
@@ -142,7 +143,7 @@ fn benches(criterion: &mut Criterion) {
                     let unit = encoder
                         .encode(picture, false)
                         .expect("a picture of its size");
-                    unit.data.len()
+                    unit.map_or(0, |unit| unit.data.len())
                 });
                 bytes.sum::<usize>()
             });

@@ -12,7 +12,7 @@ mod timeline;
 mod unit;
 
 pub use picture::{Picture, Plane, Samples};
-pub use rung::{InvalidRung, Rung, Size};
+pub use rung::{InvalidRung, Preset, Rung, Size};
 pub use sample_clock::SampleClock;
 pub use time::{Ticks, Timestamp};
 pub use timeline::{OnTimeJump, TimeJump, Timeline};

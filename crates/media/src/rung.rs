@@ -79,6 +79,23 @@ pub struct Rung {
     pub buffer_kbits: u32,
     /// Most pictures a second; `None` follows the source.
     pub max_fps: Option<f64>,
+    /// What its encoder spends.
+    pub preset: Preset,
+    /// How much its pictures are sharpened after scaling: 0 not at all, the
+    /// default, to 1.
+    pub sharpen: f64,
+}
+
+/// How much CPU time an encoder spends on a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preset {
+    /// The least.
+    Fast,
+    /// Where more time stops paying.
+    #[default]
+    Balanced,
+    /// The best picture that still is live.
+    Quality,
 }
 
 /// Why a rung cannot be.
@@ -122,6 +139,8 @@ impl Rung {
             max_kbps,
             buffer_kbits,
             max_fps: None,
+            preset: Preset::default(),
+            sharpen: 0.0,
         })
     }
 

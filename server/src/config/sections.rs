@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use media::{Rung, Size, Ticks};
+use media::{Preset, Rung, Size, Ticks};
 
 use super::layers::Raw;
 use super::problem::Problem;
@@ -178,9 +178,8 @@ impl Reader<'_> {
         let max_kbps = item.get(self, "max_kbps", value::count(1..=100_000));
         let buffer_kbits = item.get(self, "buffer_kbits", value::count(1..=1_000_000));
         let max_fps = item.get(self, "fps", value::decimal(1.0..=120.0));
-        if let Some(given) = item.find("preset") {
-            self.unsupported(&item.name("preset"), &given, "leave it out");
-        }
+        let preset = item.get(self, "preset", value::word(PRESETS));
+        let sharpen = item.get(self, "sharpen", value::decimal(0.0..=1.0));
         if item.get(self, "listed", value::switch)? == Some(false)
             && let Some(given) = item.find("listed")
         {
@@ -205,6 +204,8 @@ impl Reader<'_> {
             }
             Ok(mut rung) => {
                 rung.max_fps = max_fps?;
+                rung.preset = preset?.unwrap_or_default();
+                rung.sharpen = sharpen?.unwrap_or(0.0);
                 return Ok(rung);
             }
             Err(why) => why.to_string(),
@@ -383,6 +384,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+const PRESETS: &[(&str, Preset)] = &[
+    ("fast", Preset::Fast),
+    ("balanced", Preset::Balanced),
+    ("quality", Preset::Quality),
+];
 const TAKEOVERS: &[(&str, Takeover)] = &[
     ("stale", Takeover::Stale),
     ("always", Takeover::Always),

@@ -319,9 +319,9 @@ fn a_bad_rung_is_told_with_its_number_and_line() {
         &["hls.rung[1] (weir.toml:1): name \"source\" is reserved"],
     );
     told(
-        &rung("a", "preset = \"fast\""),
+        &rung("a", "preset = \"slow\""),
         &[
-            "hls.rung[1].preset = \"fast\" (weir.toml:6): this build does not support it yet; leave it out",
+            "hls.rung[1].preset = \"slow\" (weir.toml:6): expected \"fast\", \"balanced\" or \"quality\"",
         ],
     );
     told(
@@ -508,10 +508,12 @@ fn lists_come_from_files_with_brackets_and_from_variables_with_commas() {
 #[test]
 fn a_ladder_of_the_file_replaces_the_default_one() {
     let config = file(
-        "[[hls.rung]]\nname = \"1080p\"\nwidth = 1_920\nheight = 0x438\nvideo_kbps = 5000\nfps = 29.97\n",
+        "[[hls.rung]]\nname = \"1080p\"\nwidth = 1_920\nheight = 0x438\nvideo_kbps = 5000\nfps = 29.97\npreset = \"fast\"\nsharpen = 0.4\n",
     );
     let mut rung = Rung::new("1080p", media::Size::new(1920, 1080), 5000, 5350, 7500).unwrap();
     rung.max_fps = Some(29.97);
+    rung.preset = media::Preset::Fast;
+    rung.sharpen = 0.4;
     assert_eq!(config.hls.rungs, [rung]);
     let config = file("hls = { enabled = false, rung = [] }");
     assert!(!config.hls.enabled && config.hls.rungs.is_empty());

@@ -34,6 +34,7 @@ impl Line {
             video_kbps: rung.video_kbps,
             max_kbps: rung.max_kbps,
             buffer_kbits: rung.buffer_kbits,
+            preset: rung.preset,
             threads: 1,
         })?;
         Ok(Self {
@@ -87,10 +88,11 @@ impl Line {
             self.encoder.encode(picture, mark != Mark::Plain)
         });
         stats.count(self.rung.name(), |count| match &coded {
-            Ok(_) => count.encoded += 1,
+            Ok(Some(_)) => count.encoded += 1,
+            Ok(None) => count.skipped += 1,
             Err(_) => count.failed += 1,
         });
-        coded.map(Some)
+        coded
     }
 
     pub(super) fn rung(&self) -> &Rung {

@@ -29,7 +29,8 @@ pub struct RungCount {
     pub rung: String,
     /// Pictures coded.
     pub encoded: u64,
-    /// Pictures left out because the rung has a lower frame rate.
+    /// Pictures left out because the rung has a lower frame rate, or no room for it
+    /// at its bit rate.
     pub skipped: u64,
     /// Pictures that the encoder refused.
     pub failed: u64,

@@ -7,20 +7,21 @@ mod rate;
 
 use std::sync::Arc;
 
-use media::{AccessUnit, Picture, Size, TrackConfig};
+use media::{AccessUnit, Picture, Preset, Size, TrackConfig};
 
 use crate::Error;
 
 /// Turns pictures of one size into the access units of one H.264 track: Main
 /// profile, CABAC, no B-frames, so a unit's dts is its pts.
 pub trait Encoder: Send {
-    /// Encodes one picture, which must be of the encoder's size. Every picture
-    /// gives one unit: none is skipped or held back.
+    /// Encodes one picture, which must be of the encoder's size, to one unit at
+    /// once. `None` leaves the picture out, as the last resort when the decoder
+    /// buffer has no room for it; never one that must be a key picture.
     ///
     /// The unit is a key unit for the first picture and wherever `force_key`
     /// says so. One comes unasked in a single case: when full-range noise
     /// follows calm pictures, openh264 overflows and is opened anew.
-    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<AccessUnit, Error>;
+    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error>;
 
     /// The track's configuration, the same `Arc` that its units carry. Known
     /// before the first picture.
@@ -41,6 +42,8 @@ pub struct EncoderConfig {
     pub max_kbps: u32,
     /// Decoder buffer (VBV), in kbit.
     pub buffer_kbits: u32,
+    /// What it spends on a picture.
+    pub preset: Preset,
     /// Threads the encoder may start. 1 runs in the caller's thread; more cut
     /// the picture into as many slices.
     pub threads: u16,

@@ -38,7 +38,7 @@ impl OpenH264 {
 }
 
 impl Encoder for OpenH264 {
-    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<AccessUnit, Error> {
+    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error> {
         if picture.size != self.settings.size {
             return Err(Error::Config(format!(
                 "a picture of {} in an encoder of {}",
@@ -82,13 +82,13 @@ impl Encoder for OpenH264 {
                 self.config = Arc::new(now);
             }
         }
-        Ok(AccessUnit {
+        Ok(Some(AccessUnit {
             pts: picture.pts,
             dts: picture.pts,
             key: coded.key,
             data: data.into(),
             config: Arc::clone(&self.config),
-        })
+        }))
     }
 
     fn config(&self) -> &Arc<TrackConfig> {

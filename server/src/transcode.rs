@@ -68,6 +68,8 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
                 TagKind::Audio => demuxer.audio(tag.timestamp_ms, tag.body),
                 TagKind::Script => {
                     if let Some(metadata) = demuxer.script(&tag.body) {
+                        // What came before is judged by what was said before.
+                        ladder.settle()?;
                         *hints.lock().unwrap_or_else(PoisonError::into_inner) =
                             Hints::from(&metadata);
                     }

@@ -3,6 +3,7 @@
 use codec::video::{Encoder, EncoderConfig, Scaler, open_encoder};
 use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp};
 
+use super::ahead::Shown;
 use super::pace::Mark;
 use super::stats::{Stage, Stats};
 
@@ -11,9 +12,27 @@ pub(super) struct Line {
     size: Size,
     scaler: Option<Scaler>,
     scaled: Picture,
+    /// Number of the samples that `scaled` was made of.
+    content: Option<u64>,
     encoder: Box<dyn Encoder>,
     /// When the next picture is due, for a rung slower than its source.
     due: Option<Timestamp>,
+    /// What came of the last picture, until it is taken.
+    coded: Result<Option<AccessUnit>, codec::Error>,
+}
+
+/// Codes a picture on all lines, on as many threads of the pool as are free.
+///
+/// The last line, the dearest by the order of [`choose`], begins at once and the
+/// others are there to be taken: whoever is free takes the next dearest.
+pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &Stats) {
+    let Some((dearest, others)) = lines.split_last_mut() else {
+        return;
+    };
+    rayon::join(
+        || dearest.coded = dearest.code(shown, mark, stats),
+        || code_all(others, shown, mark, stats),
+    );
 }
 
 impl Line {
@@ -42,8 +61,10 @@ impl Line {
             size,
             scaler: scaler(source, size),
             scaled: Picture::black(size, Timestamp::ZERO),
+            content: None,
             encoder,
             due: None,
+            coded: Ok(None),
         })
     }
 
@@ -58,19 +79,25 @@ impl Line {
         let size = source.fit(aspect, self.rung.bounds());
         if size == self.size {
             self.scaler = scaler(source, size);
+            self.content = None;
             return Ok(false);
         }
         *self = Self::open(self.rung.clone(), source, aspect, frame_rate)?;
         Ok(true)
     }
 
-    /// Codes a picture; `None` when this rung leaves it out.
-    pub(super) fn code(
+    /// What came of the last picture; `None` when this rung left it out.
+    pub(super) fn take_coded(&mut self) -> Result<Option<AccessUnit>, codec::Error> {
+        std::mem::replace(&mut self.coded, Ok(None))
+    }
+
+    fn code(
         &mut self,
-        picture: &Picture,
+        shown: &Shown,
         mark: Mark,
         stats: &Stats,
     ) -> Result<Option<AccessUnit>, codec::Error> {
+        let picture = &*shown.picture;
         if mark == Mark::Plain && !self.is_due(picture.pts) {
             stats.count(self.rung.name(), |count| count.skipped += 1);
             return Ok(None);
@@ -78,7 +105,10 @@ impl Line {
         self.advance(picture.pts);
         let picture = match &mut self.scaler {
             Some(scaler) => {
-                stats.timed(Stage::Scale, || scaler.scale(picture, &mut self.scaled));
+                if self.content != Some(shown.content) {
+                    stats.timed(Stage::Scale, || scaler.scale(picture, &mut self.scaled));
+                    self.content = Some(shown.content);
+                }
                 self.scaled.pts = picture.pts;
                 &self.scaled
             }

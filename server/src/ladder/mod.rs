@@ -1,13 +1,14 @@
 //! The ladder: one source's access units in, the segments of every rung out.
 //!
-//! Decodes once, holds one picture back so that the next one's time is known,
-//! lets [`pace`] mark key pictures and cuts, codes the picture on all rungs in
-//! lockstep, and hands the coded units to one segmenter a rung. Audio is coded
-//! or copied once and shared by all rungs.
+//! Decodes once and [`ahead`], holds one picture back so that the next one's
+//! time is known, lets [`pace`] mark key pictures and cuts, codes the picture on
+//! all rungs in lockstep, and hands the coded units to one segmenter a rung.
+//! Audio is coded or copied once and shared by all rungs.
 //!
 //! Knows no sockets, files, threads of its own or clocks: `weir serve` drives it
 //! from a ring in [`worker`], `weir transcode` from a file.
 
+mod ahead;
 mod error;
 mod fill;
 mod line;
@@ -17,14 +18,14 @@ mod sound;
 mod stats;
 pub mod worker;
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use codec::video::{Decoder, open_decoder};
-use media::{AccessUnit, Picture, Size, Ticks, Timestamp, Track, TrackConfig};
+use media::{AccessUnit, Size, Ticks, Timestamp, Track, TrackConfig};
 use packager::{Segmenter, SegmenterConfig, Tracks};
-use rayon::prelude::*;
 
+use self::ahead::{AHEAD, Ahead, Decoded, Of, Shown, Task};
 pub use self::error::Error;
 use self::fill::{Fill, LONGEST_PICTURE, REPEAT_EVERY};
 use self::line::Line;
@@ -37,12 +38,18 @@ pub use self::stats::{RungCount, STAGES, Stage, Stats};
 pub struct Ladder<S> {
     settings: Settings,
     sink: S,
-    input: Option<Input>,
+    ahead: Ahead,
+    /// What came and was not looked at yet, in its order.
+    waiting: VecDeque<Waiting>,
+    /// Video has begun.
+    video: bool,
+    /// Size of the pictures that the lines are set up for.
+    size: Option<Size>,
     lines: Vec<Line>,
     outputs: Vec<Output>,
     segmenters: Vec<Segmenter>,
     pace: Pace,
-    held: Option<Arc<Picture>>,
+    held: Option<Shown>,
     fill: Fill,
     force: Force,
     sound: Option<Sound>,
@@ -60,14 +67,11 @@ pub struct Ladder<S> {
     end: Timestamp,
 }
 
-/// The decoder and what it was opened for.
-struct Input {
-    decoder: Box<dyn Decoder>,
-    config: Arc<TrackConfig>,
-    /// A key unit has come since the decoder was opened.
-    started: bool,
-    /// Size of the pictures that the lines are set up for.
-    size: Option<Size>,
+/// A unit whose turn has not come.
+enum Waiting {
+    /// What comes of the next task of the decoder.
+    Decoded,
+    Audio(AccessUnit),
 }
 
 /// What the next picture must be beside what the pace says.
@@ -97,9 +101,12 @@ impl<S: Sink> Ladder<S> {
     pub fn new(settings: Settings, sink: S) -> Self {
         Self {
             pace: Pace::new(settings.segment),
+            ahead: Ahead::new(&settings),
             settings,
             sink,
-            input: None,
+            waiting: VecDeque::new(),
+            video: false,
+            size: None,
             lines: Vec::new(),
             outputs: Vec::new(),
             segmenters: Vec::new(),
@@ -123,37 +130,37 @@ impl<S: Sink> Ladder<S> {
     }
 
     /// Takes the next access unit of either track. An error ends the stream:
-    /// damaged units are counted, not errors.
+    /// damaged units are counted, not errors. It may be that of an earlier unit,
+    /// for a few may still be decoded when this returns.
     pub fn push(&mut self, unit: AccessUnit) -> Result<(), Error> {
         match unit.track() {
-            Track::Video => self.push_video(&unit)?,
-            Track::Audio => {
-                self.push_audio(unit)?;
-                if self.fill.camera_froze() {
-                    self.follow_sound()?;
-                }
-            }
+            Track::Video => self.start(Task::Unit(unit)),
+            Track::Audio => self.waiting.push_back(Waiting::Audio(unit)),
         }
-        self.deliver();
-        Ok(())
+        let crowded = self.waiting.len() > MAX_WAITING;
+        self.advance(if crowded { 0 } else { AHEAD })
+    }
+
+    /// Codes all that came. For a source that has nothing more for now: viewers
+    /// should not wait for its next unit.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.advance(0)
     }
 
     /// Units were lost before this point: the decoder restarts at the next key
     /// unit and the segments say so.
     pub fn lost(&mut self) {
-        if let Some(input) = &mut self.input {
-            input.started = false;
-            self.force = Force::Discontinuity;
-        }
+        self.start(Task::Lost);
     }
 
     /// Codes what is still held back, closes the last segments and gives the
     /// sink back.
     pub fn finish(mut self) -> Result<S, Error> {
-        if self.input.is_none() && self.outputs.is_empty() {
+        self.start(Task::End);
+        self.settle()?;
+        if !self.video && self.outputs.is_empty() {
             self.open_audio_only()?;
         }
-        self.drain_decoder()?;
         self.follow_sound()?;
         if let Some(picture) = self.held.take() {
             self.emit(picture, None)?;
@@ -185,90 +192,79 @@ impl<S: Sink> Ladder<S> {
         Ok(self.sink)
     }
 
-    fn push_video(&mut self, unit: &AccessUnit) -> Result<(), Error> {
-        let changed = self
-            .input
-            .as_ref()
-            .is_some_and(|input| !same(&input.config, &unit.config));
-        if changed {
-            self.drain_decoder()?;
-        }
-        if self.input.is_none() || changed {
-            if !unit.key {
-                return Ok(());
-            }
-            let Some(config) = unit.config.h264() else {
-                return Ok(());
-            };
-            let decoder = open_decoder(self.settings.backend, config, &self.settings.limits)?;
-            let size = self.input.take().and_then(|input| input.size);
-            self.input = Some(Input {
-                decoder,
-                config: Arc::clone(&unit.config),
-                started: false,
-                size,
-            });
-        }
-        let Some(input) = &mut self.input else {
-            return Ok(());
-        };
-        if !input.started && !unit.key {
-            return Ok(());
-        }
-        input.started = true;
-        let mut ready = Vec::new();
-        let stats = &self.settings.stats;
-        let decoded = stats.timed(Stage::Decode, || input.decoder.decode(unit, &mut ready));
-        tolerate_damage(decoded, stats)?;
-        ready
-            .into_iter()
-            .try_for_each(|picture| self.picture(picture))
+    fn start(&mut self, task: Task) {
+        self.ahead.start(task);
+        self.waiting.push_back(Waiting::Decoded);
     }
 
-    fn drain_decoder(&mut self) -> Result<(), Error> {
-        let Some(input) = &mut self.input else {
-            return Ok(());
-        };
-        let mut ready = Vec::new();
-        tolerate_damage(input.decoder.flush(&mut ready), &self.settings.stats)?;
-        ready
-            .into_iter()
-            .try_for_each(|picture| self.picture(picture))
+    /// Takes what waits in its order, and waits for the decoder itself while it
+    /// has more than `most` tasks.
+    fn advance(&mut self, most: usize) -> Result<(), Error> {
+        while let Some(next) = self.waiting.pop_front() {
+            match next {
+                Waiting::Decoded => {
+                    let Some(decoded) = self.ahead.take(most) else {
+                        self.waiting.push_front(Waiting::Decoded);
+                        return Ok(());
+                    };
+                    self.decoded(decoded)?;
+                }
+                Waiting::Audio(unit) => {
+                    self.push_audio(unit)?;
+                    if self.fill.camera_froze() {
+                        self.follow_sound()?;
+                    }
+                }
+            }
+            self.deliver();
+        }
+        Ok(())
+    }
+
+    fn decoded(&mut self, decoded: Decoded) -> Result<(), Error> {
+        self.video |= matches!(decoded.of, Of::Unit);
+        for picture in decoded.pictures {
+            self.picture(picture)?;
+        }
+        if matches!(decoded.of, Of::Lost) {
+            self.force = Force::Discontinuity;
+        }
+        tolerate_damage(decoded.outcome, &self.settings.stats)
     }
 
     /// Takes a decoded picture and codes the one before it, whose length is now
     /// known.
-    fn picture(&mut self, picture: Arc<Picture>) -> Result<(), Error> {
+    fn picture(&mut self, shown: Shown) -> Result<(), Error> {
         self.fill.picture_came();
         if let Some(held) = self.held.take() {
-            if picture.pts <= held.pts {
+            if shown.pts() <= held.pts() {
                 // A sender that repeats or turns back its time: the newer picture is left out.
                 self.held = Some(held);
                 return Ok(());
             }
-            self.emit(held, Some(picture.pts))?;
+            self.emit(held, Some(shown.pts()))?;
         }
-        self.held = Some(picture);
+        self.held = Some(shown);
         Ok(())
     }
 
     /// Codes a picture that lasts until `next`. A hole in the video is filled
     /// with repeats, so that segments keep their length while sound goes on.
-    fn emit(&mut self, mut picture: Arc<Picture>, next: Option<Timestamp>) -> Result<(), Error> {
+    fn emit(&mut self, mut shown: Shown, next: Option<Timestamp>) -> Result<(), Error> {
         let Some(next) = next else {
-            return self.code(&picture, None);
+            return self.code(&shown, None);
         };
-        while next - picture.pts > LONGEST_PICTURE {
-            let repeat = picture.pts + REPEAT_EVERY;
-            self.code(&picture, Some(repeat))?;
+        while next - shown.pts() > LONGEST_PICTURE {
+            let repeat = shown.pts() + REPEAT_EVERY;
+            self.code(&shown, Some(repeat))?;
             if !self.fill.repeat() {
                 // A sender of holes: what it leaves out is left out.
                 self.force = Force::Discontinuity;
                 return Ok(());
             }
-            Arc::make_mut(&mut picture).pts = repeat;
+            shown.set_pts(repeat);
         }
-        self.code(&picture, Some(next))
+        self.code(&shown, Some(next))
     }
 
     /// Repeats the picture in hand beside the sound that came without one.
@@ -277,16 +273,17 @@ impl<S: Sink> Ladder<S> {
             return Ok(());
         };
         while self.fill.repeat_beside_sound() {
-            let repeat = held.pts + REPEAT_EVERY;
+            let repeat = held.pts() + REPEAT_EVERY;
             self.code(&held, Some(repeat))?;
-            Arc::make_mut(&mut held).pts = repeat;
+            held.set_pts(repeat);
         }
         self.held = Some(held);
         Ok(())
     }
 
-    fn code(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
-        self.fit_lines(picture, next)?;
+    fn code(&mut self, shown: &Shown, next: Option<Timestamp>) -> Result<(), Error> {
+        let picture = &*shown.picture;
+        self.fit_lines(shown, next)?;
         let force = std::mem::replace(&mut self.force, Force::Nothing);
         let end = next.unwrap_or(picture.pts + self.length);
         let mark = self.pace.mark(picture.pts, end, force != Force::Nothing);
@@ -301,15 +298,14 @@ impl<S: Sink> Ladder<S> {
         }
         let stats = &self.settings.stats;
         let lines = &mut self.lines;
-        let coded: Vec<_> = self.settings.pool.install(|| {
-            lines
-                .par_iter_mut()
-                .map(|line| line.code(picture, mark, stats))
-                .collect()
-        });
+        self.settings
+            .pool
+            .install(|| line::code_all(lines, shown, mark, stats));
         let audio_outputs = self.outputs.len() - self.lines.len();
-        for (index, unit) in coded.into_iter().enumerate() {
-            let Some(unit) = unit? else { continue };
+        for index in 0..self.lines.len() {
+            let Some(unit) = self.lines[index].take_coded()? else {
+                continue;
+            };
             let output = &mut self.outputs[audio_outputs + index];
             if output
                 .video
@@ -323,7 +319,7 @@ impl<S: Sink> Ladder<S> {
         self.counted += 1;
         self.length = next.map_or(self.length, |next| next - picture.pts);
         self.end = self.end.max(picture.pts + self.length);
-        stats.note_coded(picture.pts);
+        self.settings.stats.note_coded(picture.pts);
         if mark != Mark::Plain
             && let Some(line) = self.lines.first()
         {
@@ -333,16 +329,14 @@ impl<S: Sink> Ladder<S> {
     }
 
     /// Opens the lines for the first picture, or turns them to a new size.
-    fn fit_lines(&mut self, picture: &Picture, next: Option<Timestamp>) -> Result<(), Error> {
-        let hinted = self.hints().frame_rate;
-        let Some(input) = &mut self.input else {
-            return Ok(());
-        };
-        if input.size == Some(picture.size) {
+    fn fit_lines(&mut self, shown: &Shown, next: Option<Timestamp>) -> Result<(), Error> {
+        let picture = &*shown.picture;
+        if self.size == Some(picture.size) {
             return Ok(());
         }
-        input.size = Some(picture.size);
-        let config = input.config.h264();
+        self.size = Some(picture.size);
+        let hinted = self.hints().frame_rate;
+        let config = shown.config.h264();
         let aspect = config.map_or((1, 1), |config| config.sample_aspect);
         let announced = hinted.or_else(|| {
             let (num, den) = config?.frame_rate?;
@@ -355,7 +349,7 @@ impl<S: Sink> Ladder<S> {
             .or_else(|| measured.filter(plausible))
             .unwrap_or(30.0);
         if self.lines.is_empty() {
-            return self.open_lines(picture, aspect, frame_rate);
+            return self.open_lines(picture.size, aspect, frame_rate);
         }
         self.force = self.force.at_least(Force::Cut);
         let audio_outputs = self.outputs.len() - self.lines.len();
@@ -370,7 +364,7 @@ impl<S: Sink> Ladder<S> {
 
     fn open_lines(
         &mut self,
-        picture: &Picture,
+        source: Size,
         aspect: (u32, u32),
         frame_rate: f64,
     ) -> Result<(), Error> {
@@ -378,8 +372,8 @@ impl<S: Sink> Ladder<S> {
             // Sound alone stays for those who listen to it already.
             output.listed = false;
         }
-        for rung in line::choose(&self.settings.rungs, picture.size, aspect) {
-            let line = Line::open(rung, picture.size, aspect, frame_rate)?;
+        for rung in line::choose(&self.settings.rungs, source, aspect) {
+            let line = Line::open(rung, source, aspect, frame_rate)?;
             self.outputs.push(Output {
                 name: line.rung().name().to_owned(),
                 listed: true,
@@ -539,7 +533,7 @@ impl<S: Sink> Ladder<S> {
     }
 
     fn code_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
-        let newest = self.held.as_ref().map(|held| held.pts);
+        let newest = self.held.as_ref().map(Shown::pts);
         self.fill.sound_came(frame_length(&unit), newest);
         let hints = self.hints();
         let stats = &self.settings.stats;
@@ -686,6 +680,10 @@ const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 /// How long sound waits for video that was announced: an encoder that starts
 /// its camera takes seconds, not tens of them.
 const ANNOUNCED_VIDEO: Ticks = Ticks::from_millis(10_000);
+
+/// Entries that wait behind a decoder that is slow to begin: more than the sound
+/// beside [`AHEAD`] pictures, so that it bounds nothing but odd interleavings.
+const MAX_WAITING: usize = 64;
 
 /// Bound on the units that wait, for a sender whose audio clock stands still.
 /// More than the frames of a minute at 48 kHz.

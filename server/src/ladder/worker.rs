@@ -50,7 +50,14 @@ fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> 
     let lagged = std::sync::Arc::clone(&settings.lagged);
     let mut ladder = Ladder::new(settings, sink);
     loop {
-        match reader.next_blocking() {
+        let next = match reader.try_next() {
+            Some(next) => next,
+            None => {
+                ladder.settle()?;
+                reader.next_blocking()
+            }
+        };
+        match next {
             Next::Unit(unit) => ladder.push(unit)?,
             Next::Lagged(missed) => {
                 lagged.fetch_add(missed, std::sync::atomic::Ordering::Relaxed);

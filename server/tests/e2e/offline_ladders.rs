@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use std::collections::BTreeMap;
+
 use crate::harness::SMALL_LADDER;
 use crate::harness::server::weir;
 use crate::harness::show::Show;
-use crate::harness::sources::{bundled_clip, small};
+use crate::harness::sources::{AAC, bundled_clip, clip, small};
 
 fn transcode(input: &str, dir: &Path, stdin: Option<&Path>) -> Output {
     let config = dir.join("weir.toml");
@@ -86,6 +88,98 @@ fn standard_input_gives_the_same_bytes_as_a_file() {
             std::fs::read(dir.path().join("out").join(file)).expect("a file")
         };
         assert_eq!(read(&one), read(&other), "{file}");
+    }
+}
+
+/// Every file below `dir`, by its path there.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(dir).expect("below it").to_string_lossy();
+            found.insert(name.into_owned(), std::fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+/// B-frames, a still between two scenes, a hole, and bytes that are no picture:
+/// whatever could make the order of things depend on who was faster.
+fn eventful() -> std::path::PathBuf {
+    let video = "testsrc2=size=640x360:rate=30:duration=8,\
+                 loop=loop=60:size=1:start=90,select='not(between(t,6,7.5))',\
+                 noise=alls=20:allf=t:enable='between(t,0,2)'";
+    let source = [
+        "-f",
+        "lavfi",
+        "-i",
+        video,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=440:duration=9",
+        "-vsync",
+        "vfr",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-bf",
+        "3",
+        "-g",
+        "45",
+        "-pix_fmt",
+        "yuv420p",
+        "-ac",
+        "2",
+    ];
+    clip("eventful", &[&source, AAC].concat())
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let mut source = std::fs::read(eventful()).expect("a clip");
+    // One picture in the middle is damaged.
+    let middle = source.len() / 2;
+    source[middle..middle + 300]
+        .iter_mut()
+        .for_each(|byte| *byte ^= 0x55);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, config) = (dir.path().join("source.flv"), dir.path().join("weir.toml"));
+    std::fs::write(&file, source).expect("a file");
+    std::fs::write(&config, format!("[hls]\nsegment = \"2s\"\n{SMALL_LADDER}")).expect("a file");
+    let ladders = ["1", "2", "4", "4"].map(|threads| {
+        let out = dir.path().join("out");
+        let mut command = weir();
+        command.args([
+            "transcode".as_ref(),
+            file.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+        ]);
+        command
+            .arg("--config")
+            .arg(&config)
+            .env("RAYON_NUM_THREADS", threads);
+        let output = command.output().expect("weir starts");
+        assert!(output.status.success(), "{}", said(&output));
+        let found = files(&out);
+        std::fs::remove_dir_all(&out).expect("a directory");
+        found
+    });
+    let names: Vec<_> = ladders[0].keys().collect();
+    assert!(names.len() > 8, "{names:?}");
+    for other in &ladders[1..] {
+        assert_eq!(other.keys().collect::<Vec<_>>(), names);
+        for (name, data) in other {
+            assert!(*data == ladders[0][name], "{name} differs");
+        }
     }
 }
 

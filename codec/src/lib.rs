@@ -1,7 +1,8 @@
 //! Turns access units into pictures and sound, and back.
 //!
 //! This is the only crate that links C, and the only one that may say
-//! `unsafe`: the modules named `ffi` hold it, everything else is denied it.
+//! `unsafe`: the modules named `ffi` hold it, and those named after a CPU's
+//! instructions; everything else is denied it.
 //! Nothing here knows about streams, clocks, threads or files. A decoder, a
 //! scaler, an encoder is a value with `&mut self` methods; who runs it where is
 //! the caller's business. All are `Send`.

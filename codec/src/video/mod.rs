@@ -6,4 +6,4 @@ mod scale;
 
 pub use decode::{Backend, Decoder, open_decoder};
 pub use encode::{Encoder, EncoderConfig, open_encoder};
-pub use scale::Scaler;
+pub use scale::{CpuPath, Kernel, Scaler};

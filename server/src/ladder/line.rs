@@ -57,9 +57,9 @@ impl Line {
             threads: 1,
         })?;
         Ok(Self {
+            scaler: scaler(source, size, &rung),
             rung,
             size,
-            scaler: scaler(source, size),
             scaled: Picture::black(size, Timestamp::ZERO),
             content: None,
             encoder,
@@ -78,7 +78,7 @@ impl Line {
     ) -> Result<bool, codec::Error> {
         let size = source.fit(aspect, self.rung.bounds());
         if size == self.size {
-            self.scaler = scaler(source, size);
+            self.scaler = scaler(source, size, &self.rung);
             self.content = None;
             return Ok(false);
         }
@@ -134,7 +134,7 @@ impl Line {
     }
 
     /// The picture last coded, at this rung's size, unless the source has just
-    /// that size and nothing was scaled.
+    /// that size and nothing was scaled or sharpened.
     pub(super) fn scaled(&self) -> Option<&Picture> {
         self.scaler.as_ref().map(|_| &self.scaled)
     }
@@ -185,8 +185,9 @@ pub(super) fn choose(rungs: &[Rung], source: Size, aspect: (u32, u32)) -> Vec<Ru
 /// The most that HLS allows (Apple authoring 1.19).
 const MOST_FPS: f64 = 60.0;
 
-fn scaler(from: Size, to: Size) -> Option<Scaler> {
-    (from != to).then(|| Scaler::new(from, to))
+/// `None` if pictures are to stay as they are.
+fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {
+    (from != to || rung.sharpen > 0.0).then(|| Scaler::new(from, to).sharpened(rung.sharpen))
 }
 
 #[cfg(test)]

@@ -5,19 +5,20 @@ mod common;
 
 use std::sync::Arc;
 
+use bitstream::nal;
 use bytes::Bytes;
 use common::{Stream, decode_units, raw};
-use media::{Picture, Size, TrackConfig};
+use media::{AccessUnit, Picture, Size};
 use weir_codec::video::{Backend, open_decoder};
 use weir_codec::{Error, Limits};
 
-const BACKENDS: [Backend; 2] = [Backend::RustyH264, Backend::OpenH264];
+const BACKENDS: [Backend; 3] = [Backend::RustyH264, Backend::RustH264, Backend::OpenH264];
 
 fn pts(pictures: &[Arc<Picture>]) -> Vec<media::Timestamp> {
     pictures.iter().map(|picture| picture.pts).collect()
 }
 
-/// Both backends give ffmpeg's samples, in order, at the units' own times.
+/// The backends give ffmpeg's samples, in order, at the units' own times.
 ///
 /// openh264 (2.6) gets a few samples of B slices wrong, driven by its own
 /// wrapper as well as here; streams without them are exact.
@@ -286,33 +287,118 @@ fn a_clock_that_jumps_back_starts_a_new_order() {
 }
 
 #[test]
-fn what_no_backend_has_is_refused_when_opening() {
-    let open = |options: &[&str]| {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("stream.flv");
-        let mut arguments = vec!["-f", "lavfi", "-i", "testsrc2=s=128x96", "-frames:v", "3"];
-        arguments.extend(["-c:v", "libx264"]);
-        arguments.extend(options);
-        arguments.push(path.to_str().unwrap());
-        common::ffmpeg(&arguments);
-        let units = common::demux(&path, &directory.path().join("stream.h264"));
-        let TrackConfig::H264(config) = &*units[0].config else {
-            panic!()
-        };
-        open_decoder(Backend::RustyH264, config, &Limits::default())
-            .err()
-            .map(|error| error.to_string())
+fn a_hidden_parameter_set_of_another_size_never_reaches_a_backend() {
+    let stream = Stream::x264((320, 180), &["-bf", "0", "-g", "10"]);
+    let large = Stream::x264((640, 360), &["-bf", "0", "-g", "10"]);
+    let config = |stream: &Stream| stream.units[0].config.h264().unwrap().clone();
+    let sets = config(&large);
+    // In units of their own, and behind a start code inside a slice's.
+    let open = |out: &mut Vec<u8>| {
+        nal::push_length_prefixed(out, &sets.sps[0]);
+        nal::push_length_prefixed(out, &sets.pps[0]);
     };
-    assert_eq!(
-        open(&["-flags", "+ilme+ildct", "-pix_fmt", "yuv420p"]).as_deref(),
-        Some("interlaced H.264 is not supported")
-    );
-    for format in ["yuv422p", "yuv420p10le"] {
-        assert_eq!(
-            open(&["-pix_fmt", format]).as_deref(),
-            Some("H.264 with more than 8 bits or other chroma than 4:2:0 is not supported")
-        );
+    let hidden = |out: &mut Vec<u8>| {
+        let mut joined = vec![0x06, 0x80];
+        nal::push_annex_b(&mut joined, &sets.sps[0]);
+        nal::push_annex_b(&mut joined, &sets.pps[0]);
+        nal::push_length_prefixed(out, &joined);
+    };
+    for (backend, hide) in BACKENDS
+        .into_iter()
+        .flat_map(|one| [(one, false), (one, true)])
+    {
+        let config = config(&stream);
+        let mut decoder = open_decoder(backend, &config, &Limits::default()).unwrap();
+        let mut pictures = Vec::new();
+        for unit in stream.units.iter().chain(&large.units) {
+            let mut data = Vec::new();
+            match hide {
+                false => open(&mut data),
+                true => hidden(&mut data),
+            }
+            data.extend_from_slice(&unit.data);
+            let data = data.into();
+            let _ = decoder.decode(
+                &AccessUnit {
+                    data,
+                    ..unit.clone()
+                },
+                &mut pictures,
+            );
+        }
+        assert!(!pictures.is_empty(), "{backend:?}");
+        for picture in pictures {
+            assert_eq!(picture.size, stream.size, "{backend:?}");
+        }
     }
+}
+
+#[test]
+fn units_joined_by_start_codes_behind_one_length_are_decoded() {
+    let stream = Stream::x264((320, 180), &["-slices", "4", "-bf", "2"]);
+    for backend in BACKENDS {
+        let mut units = stream.units.clone();
+        for unit in &mut units {
+            let joined = nal::to_annex_b(&unit.data, 4).unwrap();
+            let mut data = Vec::new();
+            nal::push_length_prefixed(&mut data, &joined[4..]);
+            unit.data = data.into();
+        }
+        let (pictures, errors) = decode_units(backend, &units);
+        assert!(errors.is_empty(), "{backend:?}: {errors:?}");
+        assert_eq!(pts(&pictures), stream.shown());
+    }
+}
+
+#[test]
+fn damage_in_every_group_hands_the_stream_on_at_a_key_unit() {
+    let options = [
+        "-bf",
+        "2",
+        "-x264-params",
+        "keyint=8:min-keyint=8:scenecut=0",
+    ];
+    let stream = Stream::x264((320, 180), &options);
+    let config = stream.units[0].config.h264().unwrap();
+    let mut decoder = open_decoder(Backend::RustyH264, config, &Limits::default()).unwrap();
+    let mut pictures = Vec::new();
+    for (index, unit) in stream.units.iter().enumerate() {
+        let mut unit = unit.clone();
+        // One unit in each of the first three groups.
+        if [5, 12, 20].contains(&index) {
+            unit.data = unit.data.slice(..unit.data.len() / 2);
+        }
+        let _ = decoder.decode(&unit, &mut pictures);
+        let expected = match index {
+            ..24 => Backend::RustyH264,
+            _ => Backend::RustH264,
+        };
+        assert_eq!(decoder.backend(), expected, "unit {index}");
+    }
+    decoder.flush(&mut pictures).unwrap();
+    let tail = raw(&pictures[pictures.len() - 26..]);
+    assert!(stream.expected.ends_with(&tail), "samples differ");
+}
+
+#[test]
+fn a_group_without_damage_starts_the_count_again() {
+    let options = [
+        "-bf",
+        "2",
+        "-x264-params",
+        "keyint=8:min-keyint=8:scenecut=0",
+    ];
+    let stream = Stream::x264((320, 180), &options);
+    let config = stream.units[0].config.h264().unwrap();
+    let mut decoder = open_decoder(Backend::RustyH264, config, &Limits::default()).unwrap();
+    for (index, unit) in stream.units.iter().enumerate() {
+        let mut unit = unit.clone();
+        if [5, 12, 28, 36].contains(&index) {
+            unit.data = unit.data.slice(..unit.data.len() / 2);
+        }
+        let _ = decoder.decode(&unit, &mut Vec::new());
+    }
+    assert_eq!(decoder.backend(), Backend::RustyH264);
 }
 
 #[test]

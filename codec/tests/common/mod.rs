@@ -171,7 +171,7 @@ pub fn demux(path: &Path, annex_b: &Path) -> Vec<AccessUnit> {
     let config = Arc::new(TrackConfig::H264(config));
     let units: Vec<_> = nals
         .split(|nal| nal[0] & 31 == 9)
-        .filter(|nals| !nals.is_empty())
+        .filter(|nals| nals.iter().any(|nal| matches!(nal[0] & 31, 1 | 5)))
         .collect();
     let packets: Vec<_> = packets.lines().collect();
     assert_eq!(units.len(), packets.len());

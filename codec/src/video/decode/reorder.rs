@@ -49,7 +49,7 @@ impl Reorder {
     /// understated its depth then, and is not believed again.
     pub(super) fn push(
         &mut self,
-        picture: Picture,
+        picture: Arc<Picture>,
         dts: Timestamp,
         out: &mut Vec<Arc<Picture>>,
     ) -> Result<(), Error> {
@@ -63,7 +63,7 @@ impl Reorder {
             )));
         }
         let place = self.held.partition_point(|held| held.pts < pts);
-        self.held.insert(place, Arc::new(picture));
+        self.held.insert(place, picture);
         let over = self.held.len().saturating_sub(self.depth);
         let due = self.held.partition_point(|held| held.pts <= dts);
         self.give(over.max(due), out);
@@ -101,7 +101,8 @@ mod tests {
             let mut out = Vec::new();
             let (pts, dts) = (Timestamp::from_ticks(pts), Timestamp::from_ticks(dts));
             order.begin(dts, &mut out);
-            let _ = order.push(Picture::black(Size::new(16, 16), pts), dts, &mut out);
+            let picture = Arc::new(Picture::black(Size::new(16, 16), pts));
+            let _ = order.push(picture, dts, &mut out);
             steps.push(out.iter().map(|picture| picture.pts.ticks()).collect());
         }
         let mut out = Vec::new();

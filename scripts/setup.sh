@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks for building and testing weir.
 #
-#   scripts/setup.sh [build|test|obs]...
+#   scripts/setup.sh [build|test|compare|obs]...
 #
 # build   what `cargo build` and `make demo` need (the default)
 # test    also what `make test` needs: publishers and players we did not write
+# compare what `make compare` needs: ffmpeg, and the means to fetch clips and a newer one
 # obs     OBS Studio without a screen, to publish as streamers do
 #
 # Says what it installs, asks nothing, and does nothing when nothing is missing.
@@ -52,6 +53,14 @@ group_test() {
     want_package libnginx-mod-rtmp
 }
 
+group_compare() {
+    want ffmpeg ffmpeg
+    want pip3 python3-pip
+    want unzip unzip
+    # Not bash's own word of that name.
+    want_package time fonts-dejavu-core
+}
+
 group_obs() {
     want obs obs-studio
     want Xvfb xvfb
@@ -96,8 +105,8 @@ install() {
 [ $# -gt 0 ] || set -- build
 for group; do
     case $group in
-        build | test | obs) "group_$group" ;;
-        *) die "no group called $group: build, test or obs" ;;
+        build | test | compare | obs) "group_$group" ;;
+        *) die "no group called $group: build, test, compare or obs" ;;
     esac
 done
 # Rust first: without it the packages would be of no use.

@@ -86,12 +86,28 @@ export WEIR=$(realpath "$WEIR")
 
 if [ -n "${DOCS:-}" ]; then export COMPARE_SECTION=$command; fi
 if [ "$command" = profile ]; then
-    say "building weir with fat LTO and one codegen unit"
-    begin=$SECONDS
-    CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
-        cargo build --release --locked --quiet --package weir-server --target-dir "$target/compare/fat" >&2
-    say "that took $((SECONDS - begin)) s"
-    COMPARE_OTHER=$target/compare/fat/release/weir
+    other=$target/compare/fat
+    ours() { cargo build --release --locked --quiet --package weir-server >&2; }
+    fat() {
+        CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
+            cargo build --release --locked --quiet --package weir-server --target-dir "$other" >&2
+    }
+    # CPU seconds of building again after a change in the server.
+    again() { # COMMAND
+        "$1"
+        touch server/src/lib.rs
+        local before after
+        before=$(awk '{ print $16 + $17 }' /proc/$$/stat)
+        "$1"
+        after=$(awk '{ print $16 + $17 }' /proc/$$/stat)
+        echo $(((after - before) / $(getconf CLK_TCK)))
+    }
+    say "building both"
+    # In this shell, which waits for its children and so is told their times.
+    again ours >"$target/compare/again-ours"
+    again fat >"$target/compare/again-fat"
+    COMPARE_NOTE="Building again after a change in the server takes $(cat "$target/compare/again-ours") CPU seconds as configured, $(cat "$target/compare/again-fat") with fat LTO and one codegen unit; the programs have $(stat -c %s "$WEIR") and $(stat -c %s "$other/release/weir") bytes."
+    export COMPARE_NOTE COMPARE_OTHER=$other/release/weir
     export CONTESTANTS="weir weir-other" CLIPS=${CLIPS:-"bbb1080 bbb720"} VMAF=0 RUNS=${RUNS:-7}
     command=run
 fi

@@ -20,7 +20,7 @@ use crate::contestant::{Contestant, text};
 use crate::ladder::{self, Rung};
 use crate::measure::{self, median};
 use crate::report::{Report, cpus, machine, table};
-use crate::rounds::prepare;
+use crate::rounds::{prepare, rounds_of};
 
 /// Streams at once.
 const COUNTS: [usize; 3] = [1, 2, 4];
@@ -78,8 +78,8 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
     }
     report.add(&format!("Measured on {}.", machine()));
     report.add(&format!(
-        "**Files**: transcodes at once, CPU seconds of all, medians of {} rounds.",
-        options.runs
+        "**Files**: transcodes at once, CPU seconds of all, {}.",
+        rounds_of(options.runs)
     ));
     report.add(&files(options, &rungs, &cases)?);
     report.add(&format!(
@@ -184,14 +184,24 @@ fn lives(options: &Options, rungs: &[Rung], cases: &[Case]) -> Result<String> {
                 format!("{:.2}", live.cores / count as f64),
                 format!("{:.2}", live.cores / single),
                 format!("{:.0}", live.idle),
-                format!("{:.0}", (live.resident - live.idle) / count as f64),
+                format!(
+                    "{:.0}",
+                    (live.resident - live.idle - live.segments) / count as f64
+                ),
                 format!("{:.0}", live.segments / count as f64),
-                format!("{:.2}", live.lag),
+                if live.lag > MOST_LAG {
+                    format!("**{:.1}**: fell behind, no figure", live.lag)
+                } else {
+                    format!("{:.1}", live.lag)
+                },
             ]);
         }
     }
     Ok(table(&HEADINGS, &rows))
 }
+
+/// Seconds; a ladder that is further behind does not do its work in time.
+const MOST_LAG: f64 = 2.0;
 
 const HEADINGS: [&str; 9] = [
     "source",
@@ -201,7 +211,7 @@ const HEADINGS: [&str; 9] = [
     "over one",
     "idle MB",
     "MB per stream",
-    "of it segments",
+    "MB of segments so far",
     "lag s",
 ];
 

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub vmaf: bool,
     /// Seconds of each measurement of a live server.
     pub live_seconds: u64,
+    /// What the script found out itself, for the report.
+    pub note: Option<String>,
     /// The section of docs/performance.md to write the report to.
     pub section: Option<String>,
 }
@@ -85,6 +87,7 @@ impl Options {
             runs: number("RUNS", 3)? as usize,
             vmaf: text("VMAF").is_none_or(|value| value != "0"),
             live_seconds: number("SECONDS_LIVE", 30)?,
+            note: text("COMPARE_NOTE"),
             section: text("COMPARE_SECTION"),
         })
     }

@@ -28,11 +28,13 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
     let clips = clip::wanted(options, &[About::Quality, About::Cost, About::Rates])?;
     let scored = options.vmaf && quality::available(&options.ffmpeg)?;
     report.add(&format!(
-        "Measured on {}; {} round{}, medians.",
+        "Measured on {}; {}.",
         machine(),
-        options.runs,
-        if options.runs == 1 { "" } else { "s" }
+        rounds_of(options.runs)
     ));
+    if let Some(note) = &options.note {
+        report.add(note);
+    }
     if options.vmaf && !scored {
         report.add("This ffmpeg has no libvmaf: no VMAF.");
     }
@@ -41,6 +43,14 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
         one_clip(options, &rungs, clip, scored, report)?;
     }
     Ok(())
+}
+
+/// How many, in words for the report.
+pub(crate) fn rounds_of(runs: usize) -> String {
+    match runs {
+        1 => "one round".to_owned(),
+        runs => format!("medians of {runs} rounds"),
+    }
 }
 
 fn one_clip(

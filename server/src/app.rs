@@ -104,6 +104,7 @@ impl App {
         ladder::Settings {
             rungs: self.config.hls.rungs.clone(),
             segment: self.config.hls.segment,
+            passthrough: self.config.hls.passthrough,
             wait_for_video: LIVE_WAIT_FOR_VIDEO,
             audio: self.config.audio,
             first_number: broadcast.session(),

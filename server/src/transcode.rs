@@ -17,7 +17,7 @@ use packager::playlist::{Entry, Variant, multivariant, vod};
 use packager::rates::{Estimate, Meter};
 
 use crate::config::Config;
-use crate::ladder::{Hints, Ladder, Output, Settings, Sink};
+use crate::ladder::{Hints, Ladder, Output, Settings, Sink, Unfit};
 
 /// Transcodes `input` (`-` for standard input) into `out`.
 pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
@@ -37,6 +37,7 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
     let settings = Settings {
         rungs: config.hls.rungs.clone(),
         segment: config.hls.segment,
+        passthrough: config.hls.passthrough,
         // A file can be waited for.
         wait_for_video: Ticks::from_millis(60_000),
         audio: config.audio,
@@ -90,10 +91,16 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         }
         progress.read(count);
         ladder.sink().check()?;
+        for note in ladder.sink_mut().notes.drain(..) {
+            progress.say(&note);
+        }
     }
     let cut_short = reader.finish().err();
-    let files = ladder.finish()?;
+    let mut files = ladder.finish()?;
     files.check()?;
+    for note in files.notes.drain(..) {
+        progress.say(&note);
+    }
     let summary = files.finish()?;
     let damaged = stats.damaged.load(std::sync::atomic::Ordering::Relaxed);
     progress.finish(&summary, damaged);
@@ -112,6 +119,8 @@ struct Files {
     rungs: Vec<RungFiles>,
     outputs: Vec<Output>,
     failed: Option<(PathBuf, io::Error)>,
+    /// What became of the top rung, in words, until it is said.
+    notes: Vec<String>,
 }
 
 struct RungFiles {
@@ -128,6 +137,7 @@ impl Files {
             rungs: Vec::new(),
             outputs: Vec::new(),
             failed: None,
+            notes: Vec::new(),
         }
     }
 
@@ -195,6 +205,13 @@ impl Files {
 }
 
 impl Sink for Files {
+    fn passing(&mut self, rung: &str, now: Result<(), Unfit>) {
+        self.notes.push(match now {
+            Ok(()) => format!("{rung} is the source's own pictures"),
+            Err(why) => format!("{rung} is encoded from here on: the source is no rung, {why}"),
+        });
+    }
+
     fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
         for output in &outputs[self.rungs.len()..] {
             let dir = self.root.join(&output.name);

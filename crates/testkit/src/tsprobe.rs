@@ -186,7 +186,10 @@ impl Prober {
                             "PID {pid} goes on with a PES packet of the segment before"
                         )));
                     }
-                    if let Some(one) = gathering.get_mut(&pid) {
+                    // A packet of the clock alone brings no byte of it.
+                    if let Some(one) = gathering.get_mut(&pid)
+                        && !packet.payload.is_empty()
+                    {
                         one.pcr = self.pcr;
                     }
                 }

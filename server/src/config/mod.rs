@@ -119,9 +119,21 @@ pub struct Hls {
     pub window: usize,
     /// How long an ended stream stays playable, up to a day.
     pub retain: Duration,
+    /// Whether the source's own units may be the top rung.
+    pub passthrough: Passthrough,
     /// The ladder, in the order of the file: 1 to 8 rungs with names of their
     /// own; may be empty only when `enabled` is not set.
     pub rungs: Vec<Rung>,
+}
+
+/// Whether the source's own access units may be the top rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passthrough {
+    /// Every rung is encoded.
+    Off,
+    /// They are while they keep to the rung's size and rate, and their key
+    /// pictures come often enough.
+    Auto,
 }
 
 /// Settings of `[audio]`.

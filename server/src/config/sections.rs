@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::reader::{Item, Noted, Reader};
 use super::value::{self, Read};
 use super::{
-    Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Rtmp,
-    StreamLimit, Takeover,
+    Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Passthrough,
+    Rtmp, StreamLimit, Takeover,
 };
 
 impl Reader<'_> {
@@ -107,13 +107,8 @@ impl Reader<'_> {
         let window = self.get("hls.window", value::count(3..=900), 10);
         let retain = value::duration(Duration::ZERO..=24 * HOUR);
         let retain = self.get("hls.retain", retain, Duration::from_secs(120));
-        let off = value::word(PASSTHROUGHS);
-        self.later(
-            "hls.passthrough",
-            off,
-            &[Passthrough::Off],
-            "leave it at \"off\"",
-        );
+        let passthrough = value::word(PASSTHROUGHS);
+        let passthrough = self.get("hls.passthrough", passthrough, Passthrough::Off);
         let rungs = self.rungs(enabled);
 
         if window < 6 {
@@ -134,6 +129,7 @@ impl Reader<'_> {
             segment: Ticks::from_millis(segment.as_millis() as i64),
             window: window as usize,
             retain,
+            passthrough,
             rungs,
         }
     }
@@ -400,12 +396,6 @@ const AUDIO_MODES: &[(&str, AudioMode)] = &[
     ("copy", AudioMode::Copy),
     ("encode", AudioMode::Encode),
 ];
-
-#[derive(Clone, Copy, PartialEq)]
-enum Passthrough {
-    Off,
-    Auto,
-}
 
 const PASSTHROUGHS: &[(&str, Passthrough)] =
     &[("off", Passthrough::Off), ("auto", Passthrough::Auto)];

@@ -196,7 +196,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
             "\"a.pem\"",
             "leave it out and put a TLS proxy in front",
         ),
-        ("hls.passthrough", "\"auto\"", "leave it at \"off\""),
         (
             "record.store",
             "\"s3://bucket/prefix\"",

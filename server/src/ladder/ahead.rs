@@ -45,7 +45,7 @@ pub(super) struct Decoded {
 /// See [`Task`].
 pub(super) enum Of {
     /// A unit that the decoder took.
-    Unit,
+    Unit(AccessUnit),
     /// A unit from before the first key unit, or behind a loss.
     Skipped,
     /// A loss in a track that had begun.
@@ -236,9 +236,9 @@ impl Front {
                 let stats = Arc::clone(&self.stats);
                 let decoded = stats.timed(Stage::Decode, || self.decode(&unit, &mut pictures));
                 match decoded {
-                    Ok(true) => (Of::Unit, Ok(())),
+                    Ok(true) => (Of::Unit(unit), Ok(())),
                     Ok(false) => (Of::Skipped, Ok(())),
-                    Err(error) => (Of::Unit, Err(error)),
+                    Err(error) => (Of::Unit(unit), Err(error)),
                 }
             }
             Task::Lost => {

@@ -14,7 +14,9 @@ pub(super) struct Line {
     scaled: Picture,
     /// Number of the samples that `scaled` was made of.
     content: Option<u64>,
-    encoder: Box<dyn Encoder>,
+    settings: EncoderConfig,
+    /// None while the source's own units take the place of coded ones.
+    encoder: Option<Box<dyn Encoder>>,
     /// When the next picture is due, for a rung slower than its source.
     due: Option<Timestamp>,
     /// What came of the last picture, until it is taken.
@@ -36,7 +38,8 @@ pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &St
 }
 
 impl Line {
-    /// Opens a rung for pictures of `source`; `frame_rate` is nominal.
+    /// Opens a rung for pictures of `source`; `frame_rate` is nominal. It codes
+    /// nothing until [`Line::wake`].
     pub(super) fn open(
         rung: Rung,
         source: Size,
@@ -44,10 +47,10 @@ impl Line {
         frame_rate: f64,
     ) -> Result<Self, codec::Error> {
         let mut rung = rung;
-        rung.max_fps = Some(rung.max_fps.map_or(MOST_FPS, |max| max.min(MOST_FPS)));
+        rung.max_fps = Some(most_fps(&rung));
         let size = source.fit(aspect, rung.bounds());
         let frame_rate = rung.max_fps.map_or(frame_rate, |max| max.min(frame_rate));
-        let encoder = open_encoder(&EncoderConfig {
+        let settings = EncoderConfig {
             size,
             frame_rate,
             video_kbps: rung.video_kbps,
@@ -55,17 +58,31 @@ impl Line {
             buffer_kbits: rung.buffer_kbits,
             preset: rung.preset,
             threads: 1,
-        })?;
+        };
         Ok(Self {
             scaler: scaler(source, size, &rung),
             rung,
             size,
             scaled: Picture::black(size, Timestamp::ZERO),
             content: None,
-            encoder,
+            settings,
+            encoder: None,
             due: None,
             coded: Ok(None),
         })
+    }
+
+    /// Opens the encoder, if it is not open.
+    pub(super) fn wake(&mut self) -> Result<(), codec::Error> {
+        if self.encoder.is_none() {
+            self.encoder = Some(open_encoder(&self.settings)?);
+        }
+        Ok(())
+    }
+
+    /// Closes the encoder: pictures are left out until [`Line::wake`].
+    pub(super) fn rest(&mut self) {
+        self.encoder = None;
     }
 
     /// Turns to pictures of another size. Gives back whether the rung's own
@@ -83,6 +100,7 @@ impl Line {
             return Ok(false);
         }
         *self = Self::open(self.rung.clone(), source, aspect, frame_rate)?;
+        self.wake()?;
         Ok(true)
     }
 
@@ -97,6 +115,9 @@ impl Line {
         mark: Mark,
         stats: &Stats,
     ) -> Result<Option<AccessUnit>, codec::Error> {
+        if self.encoder.is_none() {
+            return Ok(None);
+        }
         let picture = &*shown.picture;
         if mark == Mark::Plain && !self.is_due(picture.pts) {
             stats.count(self.rung.name(), |count| count.skipped += 1);
@@ -114,8 +135,11 @@ impl Line {
             }
             None => picture,
         };
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(None);
+        };
         let coded = stats.timed(Stage::Encode, || {
-            self.encoder.encode(picture, mark != Mark::Plain)
+            encoder.encode(picture, mark != Mark::Plain)
         });
         stats.count(self.rung.name(), |count| match &coded {
             Ok(Some(_)) => count.encoded += 1,
@@ -161,6 +185,18 @@ impl Line {
         let on_grid = self.due.map_or(pts, |due| due.max(pts - interval));
         self.due = Some(on_grid + interval);
     }
+}
+
+/// The index of the highest of rungs in the order of [`choose`].
+pub(super) fn top<'a>(chosen: impl Iterator<Item = &'a Rung>) -> Option<usize> {
+    let height = |rung: &Rung| (rung.bounds().area(), rung.max_kbps);
+    let highest = chosen.enumerate().max_by_key(|(_, rung)| height(rung));
+    highest.map(|(index, _)| index)
+}
+
+/// The most pictures a second that a rung has.
+pub(super) fn most_fps(rung: &Rung) -> f64 {
+    rung.max_fps.map_or(MOST_FPS, |max| max.min(MOST_FPS))
 }
 
 /// The rungs that a source of this size gets: those whose box shows more of it

@@ -3,7 +3,8 @@
 //! Decodes once and [`ahead`], holds one picture back so that the next one's
 //! time is known, lets [`pace`] mark key pictures and cuts, codes the picture on
 //! all rungs in lockstep, and hands the coded units to one segmenter a rung.
-//! Audio is coded or copied once and shared by all rungs.
+//! Audio is coded or copied once and shared by all rungs. Where the source's own
+//! units do as the top rung, [`passthrough`] says which are due instead.
 //!
 //! Knows no sockets, files, threads of its own or clocks: `weir serve` drives it
 //! from a ring in [`worker`], `weir transcode` from a file.
@@ -11,8 +12,11 @@
 mod ahead;
 mod error;
 mod fill;
+mod fitness;
+mod hearing;
 mod line;
 mod pace;
+mod passthrough;
 mod settings;
 mod sound;
 mod stats;
@@ -28,11 +32,15 @@ use packager::{Segmenter, SegmenterConfig, Tracks};
 use self::ahead::{AHEAD, Ahead, Decoded, Of, Shown, Task};
 pub use self::error::Error;
 use self::fill::{Fill, LONGEST_PICTURE, REPEAT_EVERY};
+pub use self::fitness::Unfit;
+use self::hearing::{Admission, frame_length};
 use self::line::Line;
-use self::pace::{Mark, Pace};
+use self::pace::{Mark, Pace, longest_segment};
+use self::passthrough::Passthrough;
 pub use self::settings::{Hints, Output, Settings, Sink};
 use self::sound::Sound;
 pub use self::stats::{RungCount, STAGES, Stage, Stats};
+use crate::config;
 
 /// See the module.
 pub struct Ladder<S> {
@@ -49,6 +57,7 @@ pub struct Ladder<S> {
     outputs: Vec<Output>,
     segmenters: Vec<Segmenter>,
     pace: Pace,
+    passthrough: Passthrough,
     held: Option<Shown>,
     fill: Fill,
     force: Force,
@@ -75,25 +84,13 @@ enum Waiting {
 }
 
 /// What the next picture must be beside what the pace says.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Force {
     Nothing,
     Cut,
+    /// A discontinuity that can wait for a key picture of the source.
+    Join,
     Discontinuity,
-}
-
-/// Whether coded audio goes into the segments.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    /// The set of tracks is still open: audio is welcome.
-    Open,
-    /// The first segment ended without audio. A late track may only join at a
-    /// discontinuity, for it changes the PMT (RFC 8216bis 4.4.4.3).
-    Missed,
-    /// Audio joins at the next cut.
-    NextCut,
-    /// From here on.
-    From(Timestamp),
 }
 
 impl<S: Sink> Ladder<S> {
@@ -101,6 +98,11 @@ impl<S: Sink> Ladder<S> {
     pub fn new(settings: Settings, sink: S) -> Self {
         Self {
             pace: Pace::new(settings.segment),
+            passthrough: Passthrough::new(
+                settings.passthrough == config::Passthrough::Auto,
+                &settings.rungs,
+                longest_segment(settings.segment),
+            ),
             ahead: Ahead::new(&settings),
             settings,
             sink,
@@ -129,10 +131,21 @@ impl<S: Sink> Ladder<S> {
         &self.sink
     }
 
+    /// Where the segments go.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+
     /// Takes the next access unit of either track. An error ends the stream:
     /// damaged units are counted, not errors. It may be that of an earlier unit,
     /// for a few may still be decoded when this returns.
     pub fn push(&mut self, unit: AccessUnit) -> Result<(), Error> {
+        let mut due = Vec::new();
+        self.passthrough.hear(unit, &mut due);
+        due.into_iter().try_for_each(|unit| self.enqueue(unit))
+    }
+
+    fn enqueue(&mut self, unit: AccessUnit) -> Result<(), Error> {
         match unit.track() {
             Track::Video => self.start(Task::Unit(unit)),
             Track::Audio => self.waiting.push_back(Waiting::Audio(unit)),
@@ -149,13 +162,23 @@ impl<S: Sink> Ladder<S> {
 
     /// Units were lost before this point: the decoder restarts at the next key
     /// unit and the segments say so.
-    pub fn lost(&mut self) {
+    pub fn lost(&mut self) -> Result<(), Error> {
+        self.end_trial(false)?;
         self.start(Task::Lost);
+        Ok(())
+    }
+
+    fn end_trial(&mut self, passed: bool) -> Result<(), Error> {
+        let mut due = Vec::new();
+        self.passthrough.end_trial(passed, &mut due);
+        due.into_iter().try_for_each(|unit| self.enqueue(unit))
     }
 
     /// Codes what is still held back, closes the last segments and gives the
     /// sink back.
     pub fn finish(mut self) -> Result<S, Error> {
+        // All of it is shorter than a segment may be.
+        self.end_trial(true)?;
         self.start(Task::End);
         self.settle()?;
         if !self.video && self.outputs.is_empty() {
@@ -222,11 +245,22 @@ impl<S: Sink> Ladder<S> {
     }
 
     fn decoded(&mut self, decoded: Decoded) -> Result<(), Error> {
-        self.video |= matches!(decoded.of, Of::Unit);
+        let damaged = matches!(decoded.outcome, Err(codec::Error::Malformed { .. }));
+        match &decoded.of {
+            Of::Unit(unit) => {
+                self.video = true;
+                self.passthrough.take(unit);
+                if damaged {
+                    self.passthrough.spoil(Unfit::Damage);
+                }
+            }
+            Of::Skipped | Of::Lost | Of::Nothing => {}
+        }
         for picture in decoded.pictures {
             self.picture(picture)?;
         }
         if matches!(decoded.of, Of::Lost) {
+            self.passthrough.spoil(Unfit::Loss);
             self.force = Force::Discontinuity;
         }
         tolerate_damage(decoded.outcome, &self.settings.stats)
@@ -239,6 +273,7 @@ impl<S: Sink> Ladder<S> {
         if let Some(held) = self.held.take() {
             if shown.pts() <= held.pts() {
                 // A sender that repeats or turns back its time: the newer picture is left out.
+                self.passthrough.spoil(Unfit::Damage);
                 self.held = Some(held);
                 return Ok(());
             }
@@ -257,6 +292,7 @@ impl<S: Sink> Ladder<S> {
         while next - shown.pts() > LONGEST_PICTURE {
             let repeat = shown.pts() + REPEAT_EVERY;
             self.code(&shown, Some(repeat))?;
+            self.passthrough.spoil(Unfit::Hole);
             if !self.fill.repeat() {
                 // A sender of holes: what it leaves out is left out.
                 self.force = Force::Discontinuity;
@@ -275,6 +311,7 @@ impl<S: Sink> Ladder<S> {
         while self.fill.repeat_beside_sound() {
             let repeat = held.pts() + REPEAT_EVERY;
             self.code(&held, Some(repeat))?;
+            self.passthrough.spoil(Unfit::Hole);
             held.set_pts(repeat);
         }
         self.held = Some(held);
@@ -284,11 +321,14 @@ impl<S: Sink> Ladder<S> {
     fn code(&mut self, shown: &Shown, next: Option<Timestamp>) -> Result<(), Error> {
         let picture = &*shown.picture;
         self.fit_lines(shown, next)?;
-        let force = std::mem::replace(&mut self.force, Force::Nothing);
-        let end = next.unwrap_or(picture.pts + self.length);
-        let mark = self.pace.mark(picture.pts, end, force != Force::Nothing);
+        let end = next.unwrap_or_else(|| {
+            let guess = picture.pts + self.length;
+            self.pace.last_end(picture.pts, guess)
+        });
+        let (mark, discontinuity) = self.mark(shown, end)?;
+        self.wake_lines()?;
         if mark == Mark::Cut {
-            self.cut(picture.pts, force == Force::Discontinuity)?;
+            self.cut(picture.pts, discontinuity)?;
             // Sound from before the first picture has nothing to go with.
             let waiting = std::mem::take(&mut self.waiting_audio);
             waiting
@@ -301,24 +341,15 @@ impl<S: Sink> Ladder<S> {
         self.settings
             .pool
             .install(|| line::code_all(lines, shown, mark, stats));
-        let audio_outputs = self.outputs.len() - self.lines.len();
         for index in 0..self.lines.len() {
-            let Some(unit) = self.lines[index].take_coded()? else {
-                continue;
-            };
-            let output = &mut self.outputs[audio_outputs + index];
-            if output
-                .video
-                .as_ref()
-                .is_none_or(|config| !Arc::ptr_eq(config, &unit.config))
-            {
-                output.video = Some(Arc::clone(&unit.config));
+            if let Some(unit) = self.lines[index].take_coded()? {
+                self.place(index, unit)?;
             }
-            self.segmenters[audio_outputs + index].push(unit)?;
         }
+        self.pass_on(end)?;
         self.counted += 1;
         self.length = next.map_or(self.length, |next| next - picture.pts);
-        self.end = self.end.max(picture.pts + self.length);
+        self.end = self.end.max(end);
         self.settings.stats.note_coded(picture.pts);
         if mark != Mark::Plain
             && let Some(line) = self.lines.first()
@@ -326,6 +357,103 @@ impl<S: Sink> Ladder<S> {
             self.sink.key_picture(line.scaled().unwrap_or(picture));
         }
         self.fill_silence(picture.pts)
+    }
+
+    /// What becomes of a picture, and whether a discontinuity is in front of it.
+    fn mark(&mut self, shown: &Shown, end: Timestamp) -> Result<(Mark, bool), Error> {
+        let pts = shown.pts();
+        let mut force = std::mem::replace(&mut self.force, Force::Nothing);
+        if self.passthrough.boards(pts, &shown.config) {
+            if self.cuts > 0 {
+                force = Force::Discontinuity;
+                self.passthrough.lose_patience();
+            }
+            self.told(Ok(()));
+        }
+        let expected = self.passthrough.key(pts);
+        if let Some(why) = self.passthrough.ends(&shown.config) {
+            force = Force::Discontinuity;
+            self.stop_passing(pts, why)?;
+        } else if self.passthrough.is_on() {
+            if expected.is_none() && force == Force::Discontinuity {
+                self.stop_passing(pts, Unfit::Sound)?;
+            } else if let Some(mark) = self
+                .pace
+                .follow(pts, end, expected, force != Force::Nothing)
+            {
+                if mark != Mark::Cut {
+                    self.force = force;
+                }
+                return Ok((mark, force >= Force::Join));
+            } else {
+                force = Force::Discontinuity;
+                self.stop_passing(pts, Unfit::KeyDistance)?;
+            }
+        }
+        let mark = self.pace.mark(pts, end, force != Force::Nothing);
+        Ok((mark, force >= Force::Join))
+    }
+
+    /// The line whose units are the source's, where they are.
+    fn top(&self) -> Option<usize> {
+        line::top(self.lines.iter().map(Line::rung))
+    }
+
+    /// The source's units end before `pts`, and coded ones take their place.
+    fn stop_passing(&mut self, pts: Timestamp, why: Unfit) -> Result<(), Error> {
+        self.pass_on(pts)?;
+        self.passthrough.end();
+        self.told(Err(why));
+        Ok(())
+    }
+
+    /// Passes on the source's units that come before `before`.
+    fn pass_on(&mut self, before: Timestamp) -> Result<(), Error> {
+        let Some(top) = self.top() else { return Ok(()) };
+        while let Some(unit) = self.passthrough.due(before) {
+            match self.place(top, unit) {
+                // The sender's own fault: what follows is coded here.
+                Err(Error::Packager(
+                    packager::Error::Malformed { .. } | packager::Error::Bitstream { .. },
+                )) => {
+                    self.settings.stats.damaged.fetch_add(1, Ordering::Relaxed);
+                    self.passthrough.spoil(Unfit::Damage);
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the encoders that are needed and not open.
+    fn wake_lines(&mut self) -> Result<(), Error> {
+        let resting = self.top().filter(|_| self.passthrough.is_on());
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            if Some(index) != resting {
+                line.wake()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, now: Result<(), Unfit>) {
+        if let Some(top) = self.top() {
+            if now.is_ok() {
+                self.lines[top].rest();
+            }
+            self.sink.passing(self.lines[top].rung().name(), now);
+        }
+    }
+
+    /// Puts a video unit into the segment of its line.
+    fn place(&mut self, index: usize, unit: AccessUnit) -> Result<(), Error> {
+        let index = self.outputs.len() - self.lines.len() + index;
+        let output = &mut self.outputs[index];
+        let known = output.video.as_ref();
+        if known.is_none_or(|known| demand(known) <= demand(&unit.config)) {
+            output.video = Some(Arc::clone(&unit.config));
+        }
+        Ok(self.segmenters[index].push(unit)?)
     }
 
     /// Opens the lines for the first picture, or turns them to a new size.
@@ -351,7 +479,7 @@ impl<S: Sink> Ladder<S> {
         if self.lines.is_empty() {
             return self.open_lines(picture.size, aspect, frame_rate);
         }
-        self.force = self.force.at_least(Force::Cut);
+        self.force = self.force.max(Force::Cut);
         let audio_outputs = self.outputs.len() - self.lines.len();
         for (index, line) in self.lines.iter_mut().enumerate() {
             if line.retarget(picture.size, aspect, frame_rate)? {
@@ -452,152 +580,6 @@ impl<S: Sink> Ladder<S> {
         }
     }
 
-    /// The first segment is over: what has come by now is the set of tracks.
-    fn settle_tracks(&mut self, at: Timestamp) -> Result<(), Error> {
-        if self.sound.is_some() {
-            return Ok(());
-        }
-        if self.hints().audio {
-            // Announced but late: silence holds its place, so that it can join
-            // without a new PMT and new buffers in every player.
-            let from = self.counted_from;
-            let mut sound = Sound::silent(&self.settings.audio, from)?;
-            let mut units = Vec::new();
-            sound.silence_until(at, &mut units)?;
-            self.sound = Some(sound);
-            return self.admit(units);
-        }
-        self.admission = Admission::Missed;
-        Ok(())
-    }
-
-    /// Fills in for sound that stopped: players stall when one of two tracks
-    /// ends. Counts the pictures that came since the last sound, not how far the
-    /// two clocks are apart.
-    fn fill_silence(&mut self, video: Timestamp) -> Result<(), Error> {
-        let Some(sound) = &mut self.sound else {
-            return Ok(());
-        };
-        let (Some(next), Some(due)) = (sound.next(), self.fill.silence(video)) else {
-            return Ok(());
-        };
-        let mut units = Vec::new();
-        self.settings
-            .stats
-            .timed(Stage::Audio, || sound.silence_until(next + due, &mut units))?;
-        self.admit(units)
-    }
-
-    fn push_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
-        if self.outputs.is_empty() {
-            let first = self
-                .waiting_audio
-                .first()
-                .map_or(unit.pts, |first| first.pts);
-            let waited = unit.pts - first;
-            self.waiting_audio.push(unit);
-            let too_many = self.waiting_audio.len() > MAX_WAITING_AUDIO;
-            // Players that began with sound alone never get the picture.
-            let patience = if self.hints().video {
-                ANNOUNCED_VIDEO
-            } else {
-                Ticks::ZERO
-            };
-            if waited > self.settings.wait_for_video.max(patience) || too_many {
-                self.open_audio_only()?;
-            }
-            return Ok(());
-        }
-        self.code_audio(unit)
-    }
-
-    fn open_audio_only(&mut self) -> Result<(), Error> {
-        if self.waiting_audio.is_empty() {
-            return Ok(());
-        }
-        self.outputs.push(Output {
-            name: "audio".to_owned(),
-            listed: true,
-            rung: None,
-            size: None,
-            frame_rate: None,
-            video: None,
-            audio: None,
-            audio_kbps: self.settings.audio.kbps,
-        });
-        self.segmenters.push(self.segmenter());
-        let waiting = std::mem::take(&mut self.waiting_audio);
-        waiting
-            .into_iter()
-            .try_for_each(|unit| self.code_audio(unit))
-    }
-
-    fn code_audio(&mut self, unit: AccessUnit) -> Result<(), Error> {
-        let newest = self.held.as_ref().map(Shown::pts);
-        self.fill.sound_came(frame_length(&unit), newest);
-        let hints = self.hints();
-        let stats = &self.settings.stats;
-        let sound = self
-            .sound
-            .get_or_insert_with(|| Sound::new(&self.settings.audio));
-        let mut units = Vec::new();
-        tolerate_damage(
-            stats.timed(Stage::Audio, || {
-                sound.push(unit, hints.audio_kbps, &mut units)
-            }),
-            stats,
-        )?;
-        self.admit(units)
-    }
-
-    /// Puts coded audio into the segments, if its time has come.
-    fn admit(&mut self, units: Vec<AccessUnit>) -> Result<(), Error> {
-        for unit in units {
-            match self.admission {
-                Admission::Open => {}
-                Admission::Missed => {
-                    self.admission = Admission::NextCut;
-                    self.force = Force::Discontinuity;
-                    continue;
-                }
-                Admission::NextCut => continue,
-                Admission::From(at) if unit.pts < at => continue,
-                Admission::From(_) => self.admission = Admission::Open,
-            }
-            for output in &mut self.outputs {
-                match &output.audio {
-                    Some(config) if same(config, &unit.config) => continue,
-                    Some(_) => self.force = Force::Discontinuity,
-                    None => {}
-                }
-                output.audio = Some(Arc::clone(&unit.config));
-            }
-            let length = frame_length(&unit);
-            if self.lines.is_empty() {
-                let force = std::mem::replace(&mut self.force, Force::Nothing);
-                if self
-                    .pace
-                    .mark(unit.pts, unit.pts + length, force != Force::Nothing)
-                    == Mark::Cut
-                {
-                    self.cut(unit.pts, force == Force::Discontinuity)?;
-                }
-                self.settings.stats.note_coded(unit.pts);
-                self.end = self.end.max(unit.pts + length);
-            }
-            for segmenter in &mut self.segmenters {
-                match segmenter.push(unit.clone()) {
-                    // A copied frame is the sender's: what ADTS cannot hold is left out.
-                    Err(packager::Error::Malformed { .. } | packager::Error::Bitstream { .. }) => {
-                        self.settings.stats.damaged.fetch_add(1, Ordering::Relaxed);
-                    }
-                    other => other?,
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn deliver(&mut self) {
         let mut batch = Vec::new();
         let stats = &self.settings.stats;
@@ -620,10 +602,11 @@ impl<S: Sink> Ladder<S> {
     }
 }
 
-impl Force {
-    fn at_least(self, other: Self) -> Self {
-        if self == Self::Nothing { other } else { self }
-    }
+/// Orders configurations by what they ask of a player. CODECS tells the most that
+/// a rung ever asked for, for older segments are still listed.
+fn demand(config: &TrackConfig) -> Option<(u8, u8)> {
+    // 66, 77 and 100 stand in this order, each decoding what is below it.
+    config.h264().map(|config| (config.profile, config.level))
 }
 
 fn same(one: &Arc<TrackConfig>, other: &Arc<TrackConfig>) -> bool {
@@ -640,16 +623,6 @@ fn tolerate_damage(result: Result<(), codec::Error>, stats: &Stats) -> Result<()
         }
         other => Ok(other?),
     }
-}
-
-fn frame_length(unit: &AccessUnit) -> Ticks {
-    let periods = unit
-        .config
-        .aac()
-        .map(|config| (i64::from(config.frame_samples), config.core_rate));
-    periods.map_or(Ticks::ZERO, |(samples, rate)| {
-        Ticks::from_periods(samples, rate.max(1))
-    })
 }
 
 /// The rate in use next to a counted one, within half a per cent; a counted
@@ -677,17 +650,9 @@ fn common_rate(counted: f64) -> f64 {
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
-/// How long sound waits for video that was announced: an encoder that starts
-/// its camera takes seconds, not tens of them.
-const ANNOUNCED_VIDEO: Ticks = Ticks::from_millis(10_000);
-
 /// Entries that wait behind a decoder that is slow to begin: more than the sound
 /// beside [`AHEAD`] pictures, so that it bounds nothing but odd interleavings.
 const MAX_WAITING: usize = 64;
-
-/// Bound on the units that wait, for a sender whose audio clock stands still.
-/// More than the frames of a minute at 48 kHz.
-const MAX_WAITING_AUDIO: usize = 3000;
 
 #[cfg(test)]
 mod tests {

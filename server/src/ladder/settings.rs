@@ -7,8 +7,9 @@ use codec::video::Backend;
 use media::{Picture, Rung, Size, Ticks, TrackConfig};
 use packager::Segment;
 
+use super::fitness::Unfit;
 use super::stats::Stats;
-use crate::config::Audio;
+use crate::config::{Audio, Passthrough};
 
 /// What a ladder is built from.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub struct Settings {
     pub rungs: Vec<Rung>,
     /// Longest segment.
     pub segment: Ticks,
+    /// Whether the source's own units may be the top rung.
+    pub passthrough: Passthrough,
     /// How long sound alone waits for pictures before it goes without, on the
     /// media clock.
     pub wait_for_video: Ticks,
@@ -90,6 +93,10 @@ pub trait Sink {
     /// Segments that became complete together, with the index of their output.
     /// All rungs complete segment k in one call.
     fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>);
+
+    /// From here on the source's own units are the rung called `rung`, or no
+    /// longer, and why.
+    fn passing(&mut self, _rung: &str, _now: Result<(), Unfit>) {}
 
     /// A picture that starts a key period, at the lowest rung's size.
     fn key_picture(&mut self, _picture: &Picture) {}

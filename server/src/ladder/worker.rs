@@ -61,7 +61,7 @@ fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> 
             Next::Unit(unit) => ladder.push(unit)?,
             Next::Lagged(missed) => {
                 lagged.fetch_add(missed, std::sync::atomic::Ordering::Relaxed);
-                ladder.lost();
+                ladder.lost()?;
             }
             Next::Closed => return Ok(ladder.finish()?),
         }

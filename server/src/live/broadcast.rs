@@ -13,9 +13,10 @@ use packager::playlist::{Variant, media as render_media, multivariant};
 use packager::rates::{Estimate, Meter};
 use packager::{ProgramClock, Segment, Window, WindowConfig};
 use tokio::sync::Notify;
+use tracing::info;
 
 use crate::http::Rendered;
-use crate::ladder::{self, Hints, Output, Stats};
+use crate::ladder::{self, Hints, Output, Stats, Unfit};
 use crate::name::StreamName;
 use crate::thumbnail;
 
@@ -348,6 +349,15 @@ impl ladder::Sink for Arc<Broadcast> {
             rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
         }
         stage.render(outputs);
+    }
+
+    fn passing(&mut self, rung: &str, now: Result<(), Unfit>) {
+        match now {
+            Ok(()) => info!(stream = %self.name, rung, "the rung is the source's own pictures"),
+            Err(why) => {
+                info!(stream = %self.name, rung, %why, "the rung is encoded: the source is none");
+            }
+        }
     }
 
     fn key_picture(&mut self, picture: &Picture) {

@@ -19,4 +19,5 @@ mod shutdown_is_orderly;
 mod sound_stays_with_the_picture;
 mod streams_change_on_the_way;
 mod the_bundled_clip_plays;
+mod the_source_as_the_top_rung;
 mod weir_publishes;

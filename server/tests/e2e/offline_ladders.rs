@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use std::collections::BTreeMap;
-
 use crate::harness::SMALL_LADDER;
 use crate::harness::server::weir;
 use crate::harness::show::Show;
 use crate::harness::sources::{AAC, bundled_clip, clip, small};
+use crate::harness::tools::files;
 
 fn transcode(input: &str, dir: &Path, stdin: Option<&Path>) -> Output {
     let config = dir.join("weir.toml");
@@ -89,24 +88,6 @@ fn standard_input_gives_the_same_bytes_as_a_file() {
         };
         assert_eq!(read(&one), read(&other), "{file}");
     }
-}
-
-/// Every file below `dir`, by its path there.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in std::fs::read_dir(next).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                open.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(dir).expect("below it").to_string_lossy();
-            found.insert(name.into_owned(), std::fs::read(&path).expect("a file"));
-        }
-    }
-    found
 }
 
 /// B-frames, a still between two scenes, a hole, and bytes that are no picture:

@@ -143,6 +143,17 @@ impl Show {
         path
     }
 
+    /// A run of segments in a file.
+    pub(crate) fn run_file(&self, rung: &Rung, run: &[Seen]) -> PathBuf {
+        let path = self
+            .files
+            .path()
+            .join(format!("{}-from-{}.ts", rung.name, run[0].number));
+        let data: Vec<u8> = run.iter().flat_map(|seen| seen.data.clone()).collect();
+        std::fs::write(&path, data).expect("a file");
+        path
+    }
+
     /// One segment in a file.
     pub(crate) fn segment_file(&self, rung: &Rung, seen: &Seen) -> PathBuf {
         let path = self
@@ -164,6 +175,20 @@ impl Show {
             rung.durations_are_true();
             self.variant_is_true(rung, variant);
             decodes(&self.file(rung));
+        }
+    }
+
+    /// As [`Show::is_true`], for a broadcast with discontinuities: what is
+    /// between two of them decodes in one go.
+    #[track_caller]
+    pub(crate) fn is_true_in_parts(&self) {
+        self.rungs_agree();
+        for (rung, variant) in self.rungs.iter().zip(&self.master.variants) {
+            rung.durations_are_true();
+            self.variant_is_true(rung, variant);
+            for run in rung.parts() {
+                decodes(&self.run_file(rung, run));
+            }
         }
     }
 
@@ -233,7 +258,7 @@ impl Show {
                     video["sample_aspect_ratio"].as_str().unwrap_or("1:1"),
                     "1:1"
                 );
-                codecs.push(sps_codec(&seen.data));
+                codecs.push(rung.most_demanding());
                 rung.frame_rate_is_true(variant);
             }
             (None, None) => assert_eq!(variant.frame_rate, None),
@@ -402,6 +427,21 @@ impl Rung {
         );
     }
 
+    /// CODECS for the video of all segments: what a player must be able to
+    /// decode.
+    fn most_demanding(&self) -> String {
+        let all = self.segments.iter().map(|seen| sps_codec(&seen.data));
+        let demand = |codec: &String| (codec[5..7].to_owned(), codec[9..].to_owned());
+        all.max_by_key(demand).expect("a segment")
+    }
+
+    /// The segments between discontinuities.
+    pub(crate) fn parts(&self) -> Vec<&[Seen]> {
+        self.segments
+            .chunk_by(|_, next| !next.entry.discontinuity)
+            .collect()
+    }
+
     /// Sum of EXTINF.
     pub(crate) fn duration(&self) -> f64 {
         self.segments.iter().map(|seen| seen.entry.duration).sum()
@@ -431,16 +471,20 @@ impl Seen {
             .expect("a segment holds something")
     }
 
+    /// When its pictures are shown, in that order.
+    pub(crate) fn shown(&self) -> Vec<i64> {
+        let mut shown: Vec<_> = self.probed.video.iter().map(|unit| unit.pts).collect();
+        shown.sort_unstable();
+        shown
+    }
+
     fn frame_steps(&self) -> Vec<i64> {
-        self.probed
-            .video
-            .windows(2)
-            .map(|pair| pair[1].pts - pair[0].pts)
-            .collect()
+        let steps = self.shown();
+        steps.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     fn lasts(&self) -> f64 {
-        let video: Vec<i64> = self.probed.video.iter().map(|unit| unit.pts).collect();
+        let video = self.shown();
         let audio = self.probed.audio.iter().map(|frame| frame.pts).collect();
         let times: Vec<i64> = if video.is_empty() { audio } else { video };
         let span = times[times.len() - 1] - times[0];

@@ -1,5 +1,6 @@
 //! Programs that were written by others.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,48 @@ pub(crate) fn decodes(file: &Path) {
         "ffmpeg decoding {}: {said}",
         file.display()
     );
+}
+
+/// A digest of each picture that ffmpeg decodes from a file.
+#[track_caller]
+pub(crate) fn pictures(file: &Path) -> Vec<String> {
+    let mut command = ffmpeg();
+    command.arg("-i").arg(file);
+    let output = run(command.args([
+        "-map",
+        "0:v",
+        "-vsync",
+        "passthrough",
+        "-f",
+        "framemd5",
+        "-",
+    ]));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let digest = |line: &str| {
+        line.rsplit(',')
+            .next()
+            .map(|digest| digest.trim().to_owned())
+    };
+    lines.filter_map(digest).collect()
+}
+
+/// Every file below `dir`, by its path there.
+pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(dir).expect("below it").to_string_lossy();
+            found.insert(name.into_owned(), std::fs::read(&path).expect("a file"));
+        }
+    }
+    found
 }
 
 /// A program that runs beside the test, killed when dropped.

@@ -118,13 +118,15 @@ impl Watch {
 
     /// How far behind a key picture the next one is to be expected at the most.
     pub(super) fn expected(&self) -> Ticks {
-        let longest = self.distances.iter().copied().max();
-        let shortest = self.distances.iter().copied().min();
-        let (Some(longest), Some(shortest)) = (longest, shortest) else {
+        let Some(longest) = self.distances.iter().copied().max() else {
             return USUAL_DISTANCE;
         };
-        // Where they differ, they may differ a little more the next time.
-        let expected = longest + (longest - shortest).min(JITTER);
+        // Those that no scene cut made short: where they differ, they may differ a
+        // little more the next time.
+        let whole = |distance: &Ticks| distance.get() > longest.get() - longest.get() / 10;
+        let whole = self.distances.iter().copied().filter(whole).min();
+        let jitter = whole.map_or(Ticks::ZERO, |least| longest - least);
+        let expected = longest + jitter.min(JITTER);
         if self.distances.len() < KNOWN_AFTER {
             return expected.max(USUAL_DISTANCE);
         }
@@ -401,14 +403,12 @@ mod tests {
         assert_eq!(regular.expected(), Ticks::SECOND);
         let young = watch(3, 30, |index| index % 30 == 0, |_| 1000).0;
         assert_eq!(young.expected(), USUAL_DISTANCE);
-        let scenes = watch(
-            20,
-            30,
-            |index| index % 60 == 0 || index % 100 == 0,
-            |_| 1000,
-        )
-        .0;
-        assert_eq!(scenes.expected(), Ticks::from_millis(2050));
+        let scenes = |index| index % 60 == 0 || index % 100 == 0;
+        let scenes = watch(20, 30, scenes, |_| 1000).0;
+        assert_eq!(scenes.expected(), Ticks::from_millis(2000));
+        // 2000 ms, then 1966 ms, and so on.
+        let uneven = watch(20, 30, |index| matches!(index % 119, 0 | 60), |_| 1000).0;
+        assert_eq!(uneven.expected(), Ticks::from_millis(2034));
     }
 
     #[test]

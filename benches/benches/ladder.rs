@@ -31,6 +31,7 @@ fn run(units: &[AccessUnit], pool: &Arc<rayon::ThreadPool>) -> usize {
     let settings = Settings {
         rungs: config.hls.rungs,
         segment: config.hls.segment,
+        passthrough: config.hls.passthrough,
         wait_for_video: Ticks::from_millis(60_000),
         audio: config.audio,
         first_number: 0,

@@ -19,6 +19,7 @@ use std::arch::x86_64::{
     _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
 };
 
+use super::plane::Job;
 use super::steps::{
     ACROSS_HALF, ACROSS_SHIFT, BLEND_HALF, BLEND_SHIFT, Column, Line, ROWS, Row, STRIP, Steps, Tile,
 };
@@ -32,6 +33,11 @@ impl Avx2 {
     pub(super) fn new() -> Option<Self> {
         is_x86_feature_detected!("avx2").then_some(Self(()))
     }
+
+    pub(super) fn run(self, job: Job<'_>) {
+        // SAFETY: `self` proves that the CPU has what it takes.
+        unsafe { run(self, job) }
+    }
 }
 
 impl Steps for Avx2 {
@@ -41,25 +47,35 @@ impl Steps for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(sample).cast()) }
     }
 
+    #[inline(always)]
     fn widen(&self, rows: [&[u8; STRIP]; 2], line: &mut Line) {
         // SAFETY: `self` proves that the CPU has AVX2.
         unsafe { widen(rows, line) }
     }
 
+    #[inline(always)]
     fn blend(&self, lines: &[Line], weights: &[[i16; 2]], row: &mut Row) {
         // SAFETY: `self` proves that the CPU has AVX2.
         unsafe { blend(lines, weights, row) }
     }
 
+    #[inline(always)]
     fn turn(&self, rows: &[Row; ROWS], columns: &mut [Column; STRIP / 2]) {
         // SAFETY: `self` proves that the CPU has AVX2.
         unsafe { turn(rows, columns) }
     }
 
+    #[inline(always)]
     fn across(&self, columns: &[Column], group: &Group<'_>, tile: &mut Tile) {
         // SAFETY: `self` proves that the CPU has AVX2.
         unsafe { across(columns, group, tile) }
     }
+}
+
+/// The whole of it, in here so that the steps become part of it.
+#[target_feature(enable = "avx2")]
+fn run(steps: Avx2, job: Job<'_>) {
+    job.run(&steps);
 }
 
 #[target_feature(enable = "avx2")]
@@ -87,7 +103,9 @@ fn blend(lines: &[Line], weights: &[[i16; 2]], row: &mut Row) {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(load(samples), weights));
         }
     }
-    let sums = sums.map(|sum| _mm256_srai_epi32::<{ BLEND_SHIFT as i32 }>(sum));
+    for sum in &mut sums {
+        *sum = _mm256_srai_epi32::<{ BLEND_SHIFT as i32 }>(*sum);
+    }
     for (out, [a, b]) in row
         .0
         .as_chunks_mut::<16>()
@@ -105,8 +123,14 @@ fn turn(rows: &[Row; ROWS], columns: &mut [Column; STRIP / 2]) {
         // Four pairs of columns of one row in each half.
         let part = |row: usize| &rows[row].0.as_chunks::<8>().0[index];
         for (half, rows) in [[0, 1, 2, 3], [8, 9, 10, 11]].into_iter().enumerate() {
-            let [a, b, c, d] = rows.map(|row| load_halves(part(row), part(row + 4)));
-            for (column, pair) in columns.iter_mut().zip(transpose(a, b, c, d)) {
+            let [a, b, c, d] = rows;
+            let turned = transpose(
+                load_halves(part(a), part(a + 4)),
+                load_halves(part(b), part(b + 4)),
+                load_halves(part(c), part(c + 4)),
+                load_halves(part(d), part(d + 4)),
+            );
+            for (column, pair) in columns.iter_mut().zip(turned) {
                 store(&mut column.0.as_chunks_mut::<16>().0[half], pair);
             }
         }
@@ -173,7 +197,11 @@ fn sum(columns: &[Column], weights: &[[i16; 2]]) -> [__m256i; 2] {
             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(load(samples), weights));
         }
     }
-    sums.map(|sum| _mm256_srai_epi32::<{ ACROSS_SHIFT as i32 }>(sum))
+    let [upper, lower] = sums;
+    [
+        _mm256_srai_epi32::<{ ACROSS_SHIFT as i32 }>(upper),
+        _mm256_srai_epi32::<{ ACROSS_SHIFT as i32 }>(lower),
+    ]
 }
 
 /// Turns four vectors of four lanes, in either half: lane n of each into vector n.

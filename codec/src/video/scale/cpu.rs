@@ -1,10 +1,12 @@
 //! Which instructions a scaler uses: chosen once, by what the CPU can do.
 
-use media::Plane;
-
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
-use super::plane::{Plan, Workspace};
+#[cfg(target_arch = "x86_64")]
+use super::avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
+use super::plane::Job;
 use super::scalar::Scalar;
 
 /// A set of instructions that scaling is written for. All give the same
@@ -15,11 +17,15 @@ pub enum CpuPath {
     Scalar,
     /// x86-64 with AVX2.
     Avx2,
+    /// x86-64 with AVX-512 F, BW and VNNI: from Ice Lake and Zen 4 on.
+    Avx512,
+    /// 64-bit ARM.
+    Neon,
 }
 
 impl CpuPath {
     /// All of them, the fastest first.
-    pub const ALL: [Self; 2] = [Self::Avx2, Self::Scalar];
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 
     /// Whether this CPU has it.
     pub fn is_available(self) -> bool {
@@ -33,6 +39,10 @@ pub(super) enum Way {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Way {
@@ -50,8 +60,12 @@ impl Way {
             CpuPath::Scalar => Some(Self::Scalar(Scalar)),
             #[cfg(target_arch = "x86_64")]
             CpuPath::Avx2 => Avx2::new().map(Self::Avx2),
-            #[cfg(not(target_arch = "x86_64"))]
-            CpuPath::Avx2 => None,
+            #[cfg(target_arch = "x86_64")]
+            CpuPath::Avx512 => Avx512::new().map(Self::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            CpuPath::Neon => Neon::new().map(Self::Neon),
+            // Another architecture's.
+            _ => None,
         }
     }
 
@@ -60,22 +74,22 @@ impl Way {
             Self::Scalar(_) => CpuPath::Scalar,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => CpuPath::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => CpuPath::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => CpuPath::Neon,
         }
     }
 
-    /// Resizes `source` into `out`, `size` columns and rows, as `plan` says.
-    pub(super) fn run(
-        self,
-        plan: &Plan,
-        source: &Plane,
-        out: &mut Plane,
-        size: (usize, usize),
-        space: &mut Workspace,
-    ) {
+    pub(super) fn run(self, job: Job<'_>) {
         match self {
-            Self::Scalar(steps) => plan.run(&steps, source, out, size, space),
+            Self::Scalar(way) => way.run(job),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(steps) => plan.run(&steps, source, out, size, space),
+            Self::Avx2(way) => way.run(job),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(way) => way.run(job),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(way) => way.run(job),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 /// stretched by the ratio, so every source sample counts.
 ///
 /// The default is the one that the encoded ladder looks best with for its cost;
-/// `docs/performance.md` has the figures.
+/// `docs/scaling.md` has the figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernel {
     /// The cubic of Catmull and Rom, 2 samples to either side: the softest.

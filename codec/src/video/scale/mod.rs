@@ -10,8 +10,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cpu;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plane;
 mod scalar;
 mod sharpen;
@@ -26,7 +30,7 @@ pub use cpu::CpuPath;
 pub use kernel::Kernel;
 
 use cpu::Way;
-use plane::{Plan, Workspace};
+use plane::{Job, Plan, Workspace};
 use sharpen::Sharpen;
 use taps::Siting;
 
@@ -113,8 +117,12 @@ impl Scaler {
             match &self.plans {
                 Some([luma, chroma]) => {
                     let plan = if index == 0 { luma } else { chroma };
-                    let size = (width, height);
-                    self.way.run(plan, source, plane, size, &mut self.space);
+                    self.way.run(Job {
+                        plan,
+                        source,
+                        out: plane,
+                        space: &mut self.space,
+                    });
                 }
                 None if self.from == self.to => {
                     for y in 0..height {

@@ -11,8 +11,10 @@ use super::taps::{GROUP, Siting, Taps};
 /// How planes of one size become planes of another.
 #[derive(Debug)]
 pub(super) struct Plan {
-    width: usize,
-    height: usize,
+    /// Columns and rows of the source.
+    from: (usize, usize),
+    /// Columns and rows of the output.
+    to: (usize, usize),
     columns: Taps,
     rows: Taps,
     /// For each group of output columns the pairs of source columns that must
@@ -33,6 +35,17 @@ pub(super) struct Workspace {
     tile: Tile,
 }
 
+/// One plane to resize.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    pub(super) plan: &'a Plan,
+    /// Of the plan's size.
+    pub(super) source: &'a Plane,
+    /// Of the plan's size.
+    pub(super) out: &'a mut Plane,
+    pub(super) space: &'a mut Workspace,
+}
+
 impl Plan {
     /// From `from` to `to`, columns and rows. No side may be 0.
     pub(super) fn new(from: (u32, u32), to: (u32, u32), siting: Siting, kernel: Kernel) -> Self {
@@ -44,86 +57,11 @@ impl Plan {
             last.map_or(0, |&start| start as usize + group.pairs)
         });
         Self {
-            width: from.0 as usize,
-            height: from.1 as usize,
+            from: (from.0 as usize, from.1 as usize),
+            to: (to.0 as usize, to.1 as usize),
             needs: needs.collect(),
             columns,
             rows: Taps::new(from.1, to.1, Siting::Centre, kernel),
-        }
-    }
-
-    /// Resizes `source` into `out`, `size` columns and rows, `steps`' way.
-    pub(super) fn run(
-        &self,
-        steps: &impl Steps,
-        source: &Plane,
-        out: &mut Plane,
-        (width, height): (usize, usize),
-        space: &mut Workspace,
-    ) {
-        let pairs = self.width.div_ceil(STRIP) * STRIP / 2;
-        let most = space.columns.len().max(pairs);
-        space.columns.resize(most, Column::EMPTY);
-        for y in (0..height).step_by(ROWS) {
-            let rows = y..height.min(y + ROWS);
-            let pairs = self.rows.range(rows.clone());
-            let most = space.lines.len().max(pairs.len());
-            space.lines.resize(most, Line::EMPTY);
-            let mut group = 0;
-            for (strip, x) in (0..self.width).step_by(STRIP).enumerate() {
-                self.blend(steps, source, x, rows.clone(), &pairs, space);
-                let columns = &mut space.columns.as_chunks_mut().0[strip];
-                steps.turn(&space.rows, columns);
-                let ready = (strip + 1) * STRIP / 2;
-                while self.needs.get(group).is_some_and(|&needs| needs <= ready) {
-                    steps.across(&space.columns, &self.columns.group(group), &mut space.tile);
-                    let x = group * GROUP;
-                    let some = GROUP.min(width - x);
-                    for (y, samples) in rows.clone().zip(&space.tile) {
-                        let row = &mut out.data[y * out.stride + x..];
-                        match row.first_chunk_mut() {
-                            Some(row) if some == GROUP => *row = *samples,
-                            _ => row[..some].copy_from_slice(&samples[..some]),
-                        }
-                    }
-                    group += 1;
-                }
-            }
-        }
-    }
-
-    /// The first pass over the strip at column `x`, for some output rows and
-    /// the pairs of source rows that they take.
-    fn blend(
-        &self,
-        steps: &impl Steps,
-        source: &Plane,
-        x: usize,
-        rows: Range<usize>,
-        pairs: &Range<usize>,
-        space: &mut Workspace,
-    ) {
-        let row = |y: usize| {
-            let start = y.min(self.height - 1) * source.stride;
-            &source.data[start..][x..self.width]
-        };
-        for (pair, line) in pairs.clone().zip(&mut space.lines) {
-            let rows = [row(2 * pair), row(2 * pair + 1)];
-            for next in rows.iter().filter_map(|row| row.get(2 * STRIP - 1)) {
-                steps.fetch(next);
-            }
-            match rows.map(|row| row.first_chunk()) {
-                [Some(a), Some(b)] => steps.widen([a, b], line),
-                _ => {
-                    let [a, b] = rows.map(padded);
-                    steps.widen([&a, &b], line);
-                }
-            }
-        }
-        for (y, out) in rows.zip(&mut space.rows) {
-            let (start, weights) = self.rows.of(y);
-            let lines = &space.lines[start - pairs.start..][..weights.len()];
-            steps.blend(lines, weights, out);
         }
     }
 }
@@ -137,9 +75,89 @@ impl Workspace {
             tile: [[0; GROUP]; ROWS],
         }
     }
+
+    fn grow(&mut self, lines: usize, columns: usize) {
+        let lines = lines.max(self.lines.len());
+        self.lines.resize(lines, Line::EMPTY);
+        let columns = columns.max(self.columns.len());
+        self.columns.resize(columns, Column::EMPTY);
+    }
+}
+
+impl Job<'_> {
+    /// Does it `steps`' way. Inlined, to be compiled for each CPU.
+    #[inline(always)]
+    pub(super) fn run(mut self, steps: &impl Steps) {
+        let width = self.plan.from.0;
+        for y in (0..self.plan.to.1).step_by(ROWS) {
+            let rows = y..self.plan.to.1.min(y + ROWS);
+            let pairs = self.plan.rows.range(rows.clone());
+            self.space
+                .grow(pairs.len(), width.div_ceil(STRIP) * STRIP / 2);
+            let mut group = 0;
+            for (strip, x) in (0..width).step_by(STRIP).enumerate() {
+                self.widen(steps, x, &pairs);
+                for (y, out) in rows.clone().zip(&mut self.space.rows) {
+                    let (start, weights) = self.plan.rows.of(y);
+                    let lines = &self.space.lines[start - pairs.start..][..weights.len()];
+                    steps.blend(lines, weights, out);
+                }
+                let columns = &mut self.space.columns.as_chunks_mut().0[strip];
+                steps.turn(&self.space.rows, columns);
+                let ready = (strip + 1) * STRIP / 2;
+                let needs = &self.plan.needs;
+                while needs.get(group).is_some_and(|&needs| needs <= ready) {
+                    let taps = self.plan.columns.group(group);
+                    steps.across(&self.space.columns, &taps, &mut self.space.tile);
+                    self.put(group * GROUP, rows.clone());
+                    group += 1;
+                }
+            }
+        }
+    }
+
+    /// Lays out the strip at column `x` of these pairs of source rows.
+    #[inline(always)]
+    fn widen(&mut self, steps: &impl Steps, x: usize, pairs: &Range<usize>) {
+        let (width, height) = self.plan.from;
+        let row = |y: usize| {
+            let start = y.min(height - 1) * self.source.stride;
+            &self.source.data[start..][x..width]
+        };
+        for (pair, line) in pairs.clone().zip(&mut self.space.lines) {
+            let rows = [row(2 * pair), row(2 * pair + 1)];
+            for row in rows {
+                // The far end: rows may begin anywhere in a cache line.
+                if let Some(next) = row.get(2 * STRIP - 1) {
+                    steps.fetch(next);
+                }
+            }
+            match [rows[0].first_chunk(), rows[1].first_chunk()] {
+                [Some(a), Some(b)] => steps.widen([a, b], line),
+                _ => {
+                    let [a, b] = rows.map(padded);
+                    steps.widen([&a, &b], line);
+                }
+            }
+        }
+    }
+
+    /// Puts the tile into the output at column `x` of these rows.
+    #[inline(always)]
+    fn put(&mut self, x: usize, rows: Range<usize>) {
+        let some = GROUP.min(self.plan.to.0 - x);
+        for (y, samples) in rows.zip(&self.space.tile) {
+            let row = &mut self.out.data[y * self.out.stride + x..];
+            match row.first_chunk_mut() {
+                Some(row) if some == GROUP => *row = *samples,
+                _ => row[..some].copy_from_slice(&samples[..some]),
+            }
+        }
+    }
 }
 
 /// The end of a row, as long as a strip: what is added has no weight.
+#[cold]
 fn padded(row: &[u8]) -> [u8; STRIP] {
     let mut strip = [0; STRIP];
     strip[..row.len()].copy_from_slice(row);

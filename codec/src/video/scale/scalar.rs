@@ -1,6 +1,9 @@
 //! The steps in plain loops: for CPUs without a path of their own, and the
 //! twin that the others are tested against.
 
+use std::hint::black_box;
+
+use super::plane::Job;
 use super::steps::{
     ACROSS_HALF, ACROSS_SHIFT, BLEND_HALF, BLEND_SHIFT, Column, Line, ROWS, Row, STRIP, Steps, Tile,
 };
@@ -10,6 +13,12 @@ use super::taps::Group;
 /// likewise: the compiler makes vectors of any width of that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scalar;
+
+impl Scalar {
+    pub(super) fn run(self, job: Job<'_>) {
+        job.run(&self);
+    }
+}
 
 impl Steps for Scalar {
     fn widen(&self, rows: [&[u8; STRIP]; 2], line: &mut Line) {
@@ -26,11 +35,12 @@ impl Steps for Scalar {
         // As many columns at a time as there are registers for.
         for (chunk, out) in row.0.chunks_exact_mut(CHUNK).enumerate() {
             let mut sums = [BLEND_HALF; CHUNK];
-            for (line, [a, b]) in lines.iter().zip(weights) {
+            for (line, weights) in lines.iter().zip(weights) {
+                let [a, b] = one_by_one(weights);
                 let first = &line.0[chunk * CHUNK..][..CHUNK];
                 let second = &line.0[STRIP + chunk * CHUNK..][..CHUNK];
                 for ((sum, x), y) in sums.iter_mut().zip(first).zip(second) {
-                    *sum += i32::from(*x) * i32::from(*a) + i32::from(*y) * i32::from(*b);
+                    *sum += i32::from(*x) * a + i32::from(*y) * b;
                 }
             }
             for (out, sum) in out.iter_mut().zip(sums) {
@@ -53,10 +63,11 @@ impl Steps for Scalar {
         let outputs = group.starts.iter().zip(group.weights.chunks(group.pairs));
         for (x, (&start, weights)) in outputs.enumerate() {
             let mut sums = [ACROSS_HALF; ROWS];
-            for (column, [a, b]) in columns[start as usize..].iter().zip(weights) {
+            for (column, weights) in columns[start as usize..].iter().zip(weights) {
+                let [a, b] = one_by_one(weights);
                 let (first, second) = column.0.split_at(ROWS);
                 for ((sum, x), y) in sums.iter_mut().zip(first).zip(second) {
-                    *sum += i32::from(*x) * i32::from(*a) + i32::from(*y) * i32::from(*b);
+                    *sum += i32::from(*x) * a + i32::from(*y) * b;
                 }
             }
             for (row, sum) in tile.iter_mut().zip(sums) {
@@ -64,6 +75,12 @@ impl Steps for Scalar {
             }
         }
     }
+}
+
+/// A pair of weights, not foreseen by the compiler: it would make vectors of 8
+/// pairs, not of samples, and take four times as long where there are as many.
+fn one_by_one(&[a, b]: &[i16; 2]) -> [i32; 2] {
+    black_box([a.into(), b.into()])
 }
 
 const CHUNK: usize = 16;

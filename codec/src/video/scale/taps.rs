@@ -5,25 +5,23 @@
 //! pairs that always begin at even samples are put together once and serve
 //! every output sample that uses them.
 
+use std::ops::Range;
+
 use super::Kernel;
 
 /// The taps of one axis.
 #[derive(Debug)]
 pub(super) struct Taps {
-    /// For each output sample the first pair of source samples, and how many
-    /// pairs from there have a weight other than 0.
-    spans: Vec<Span>,
+    /// For each output sample the first pair of source samples.
+    starts: Vec<u32>,
+    /// For each output sample how many pairs from there on can have a weight
+    /// other than 0.
+    used: Vec<u32>,
     /// `pairs` for each output sample. They sum up to `ONE`; the last ones may
     /// be padding of value 0.
     weights: Vec<[i16; 2]>,
     /// Pairs for each output sample.
     pairs: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    start: u32,
-    used: u32,
 }
 
 /// Where the first samples of an axis lie.
@@ -68,25 +66,22 @@ impl Taps {
             .collect();
         let pairs = rows.iter().map(|row| row.1.len()).max().unwrap_or(0);
         let padded = rows.len().next_multiple_of(GROUP);
-        let mut spans = Vec::with_capacity(padded);
+        let mut starts = Vec::with_capacity(padded);
+        let mut used = Vec::with_capacity(padded);
         let mut weights = vec![[0; 2]; padded * pairs];
         // Padding lies behind the weights, or before them where the source ends.
         let last_start = from.div_ceil(2) - pairs as u32;
         for ((start, row), weights) in rows.iter().zip(weights.chunks_exact_mut(pairs)) {
             let padding = start.saturating_sub(last_start);
             weights[padding as usize..][..row.len()].copy_from_slice(row);
-            spans.push(Span {
-                start: start - padding,
-                used: padding + row.len() as u32,
-            });
+            starts.push(start - padding);
+            used.push(padding + row.len() as u32);
         }
-        let behind = Span {
-            start: last_start,
-            used: 0,
-        };
-        spans.resize(padded, behind);
+        starts.resize(padded, last_start);
+        used.resize(padded, 0);
         Self {
-            spans,
+            starts,
+            used,
             weights,
             pairs,
         }
@@ -94,23 +89,23 @@ impl Taps {
 
     /// The first pair of output sample `index` and its weights.
     pub(super) fn of(&self, index: usize) -> (usize, &[[i16; 2]]) {
-        let Span { start, used } = self.spans[index];
-        let weights = &self.weights[index * self.pairs..][..used as usize];
-        (start as usize, weights)
+        let weights = &self.weights[index * self.pairs..][..self.used[index] as usize];
+        (self.starts[index] as usize, weights)
     }
 
     /// The pairs that these output samples take.
-    pub(super) fn range(&self, indices: std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let spans = &self.spans[indices];
-        let start = spans.iter().map(|span| span.start).min();
-        let end = spans.iter().map(|span| span.start + span.used).max();
-        start.unwrap_or(0) as usize..end.unwrap_or(0) as usize
+    pub(super) fn range(&self, indices: Range<usize>) -> Range<usize> {
+        let starts = &self.starts[indices.clone()];
+        let ends = starts.iter().zip(&self.used[indices]);
+        let start = starts.iter().min();
+        let end = ends.map(|(start, used)| start + used).max();
+        start.map_or(0, |&start| start as usize)..end.unwrap_or(0) as usize
     }
 
     /// `GROUP` output samples and how many pairs each of them has.
     pub(super) fn group(&self, index: usize) -> Group<'_> {
         Group {
-            starts: std::array::from_fn(|place| self.spans[index * GROUP + place].start),
+            starts: &self.starts.as_chunks().0[index],
             weights: &self.weights[index * GROUP * self.pairs..][..GROUP * self.pairs],
             pairs: self.pairs,
         }
@@ -118,7 +113,7 @@ impl Taps {
 
     /// Groups of output samples.
     pub(super) fn groups(&self) -> usize {
-        self.spans.len() / GROUP
+        self.starts.len() / GROUP
     }
 }
 
@@ -126,7 +121,7 @@ impl Taps {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group<'a> {
     /// The first pair of each.
-    pub(super) starts: [u32; GROUP],
+    pub(super) starts: &'a [u32; GROUP],
     /// `pairs` for each.
     pub(super) weights: &'a [[i16; 2]],
     /// Pairs of source samples for each output sample.

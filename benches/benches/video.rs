@@ -1,26 +1,17 @@
-//! A picture's way to the encoders: decode and scale, in milliseconds a picture
-//! on one thread.
+//! Decoders, in pictures a second on one thread.
 //!
 //! The 1080p stream is made by ffmpeg once per run: 6 Mbit/s, High profile, two
 //! B-frames, a moving test picture under film grain.
 
-use std::hint::black_box;
 use std::process::Command;
 use std::sync::Arc;
 
 use bitstream::{avcc, nal};
 use bytes::Bytes;
 use codec::Limits;
-use codec::video::{Backend, Scaler, open_decoder};
+use codec::video::{Backend, open_decoder};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use media::{AccessUnit, Picture, Size, Ticks, Timestamp, TrackConfig};
-
-const SOURCE: Size = Size::new(1920, 1080);
-const RUNGS: [Size; 3] = [
-    Size::new(640, 360),
-    Size::new(854, 480),
-    Size::new(1280, 720),
-];
+use media::{AccessUnit, Picture, Ticks, Timestamp, TrackConfig};
 
 fn at(index: usize) -> Timestamp {
     Timestamp::ZERO + Ticks::from_periods(index as i64, 30)
@@ -89,25 +80,6 @@ fn benches(criterion: &mut Criterion) {
         group.bench_function(format!("{backend:?}"), |bencher| {
             bencher.iter(|| decode(backend, &units).len());
         });
-    }
-    group.finish();
-
-    let mut group = criterion.benchmark_group("scale");
-    group.throughput(Throughput::Elements(1));
-    let mut from = SOURCE;
-    for size in RUNGS.into_iter().rev() {
-        for from in [SOURCE, from] {
-            let source = testkit::moving_pattern(from, 1, at(0));
-            let mut scaler = Scaler::new(from, size);
-            let mut out = Picture::black(size, at(0));
-            group.bench_function(format!("{from} to {size}"), |bencher| {
-                bencher.iter(|| scaler.scale(black_box(&source), &mut out));
-            });
-            if from == SOURCE && size == RUNGS[2] {
-                break;
-            }
-        }
-        from = size;
     }
     group.finish();
 }

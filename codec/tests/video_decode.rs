@@ -419,3 +419,22 @@ fn a_picture_above_the_limit_is_refused_when_opening() {
     assert!(open_decoder(Backend::OpenH264, config, &limits(320 * 192, 320)).is_ok());
     assert_eq!(stream.size, Size::new(320, 180));
 }
+
+#[test]
+fn more_reference_frames_than_the_largest_level_holds_are_refused() {
+    let open = |size, references: &str| {
+        let parameters = format!("ref={references}:level=62");
+        let options = ["-preset", "ultrafast", "-x264-params", &parameters];
+        let stream = Stream::encode(&format!("color=s={size}:r=25:d=0.08"), &options);
+        let config = stream.units[0].config.h264().unwrap();
+        open_decoder(Backend::RustyH264, config, &Limits::default())
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(open("1920x1080", "16"), None);
+    assert_eq!(open("4096x2304", "5"), None);
+    assert_eq!(
+        open("4096x2304", "6").as_deref(),
+        Some("number of reference frames, 6 of 4096x2304, is above the limit of 5")
+    );
+}

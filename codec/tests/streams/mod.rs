@@ -224,6 +224,7 @@ pub fn cases() -> Vec<Case> {
     for (name, stream) in [
         ("4:4:4", x264(&[]).format("yuv444p")),
         ("4:4:4, 10 bits", x264(&[]).format("yuv444p10le")),
+        ("lossless, 4:2:0", x264(&["-qp", "0"])),
         ("lossless, 4:4:4", x264(&["-qp", "0"]).format("yuv444p")),
     ] {
         all.push(Case {
@@ -273,7 +274,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// What the gate looks at: one of each group.
-const GATE: [&str; 13] = [
+const GATE: [&str; 14] = [
     "preset veryfast",
     "baseline, cavlc",
     "slices of 200 bytes",
@@ -285,6 +286,7 @@ const GATE: [&str; 13] = [
     "interlaced, fields, temporal direct",
     "4:2:2, 10 bits",
     "4:4:4",
+    "lossless, 4:2:0",
     "two sizes in one configuration",
     "made by openh264",
 ];

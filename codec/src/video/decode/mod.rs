@@ -4,7 +4,7 @@
 //! that unit at once, in decoding order. So a picture always carries the pts of
 //! the very unit it came in: there is no queue of timestamps that a damaged
 //! unit could shift. Presentation order is made here, once, by
-//! [`Reorder`](reorder::Reorder).
+//! [`Reorder`].
 //!
 //! What each backend can do, and why they have the places they have, is
 //! measured in `docs/decoders.md`.
@@ -24,6 +24,7 @@ use bitstream::sps::Sps;
 use media::{AccessUnit, H264Config, Picture, Timestamp};
 
 use self::ordered::Ordered;
+use self::reorder::{MAX_DEPTH, Reorder};
 use crate::{Error, Limits};
 
 /// Turns the access units of one H.264 track into pictures.
@@ -52,12 +53,13 @@ pub enum Backend {
     /// The `rusty_h264` crate: Rust without `unsafe`, and the fastest where the
     /// CPU has AVX2.
     RustyH264,
-    /// The `rust_h264` crate: Rust, takes 1.8 times as long, and has the tools
-    /// that the other lacks: fields, 10 bits, 4:2:2.
+    /// The `rust_h264` crate: Rust, takes twice as long, and has the tools that
+    /// the other lacks: fields, 10 bits, 4:2:2.
     RustH264,
     /// Cisco's openh264, in C++. One thread: more crash it. Never chosen by
-    /// itself: it is as slow, has fewer tools, gets B slices slightly wrong,
-    /// and a stream from a stranger should not choose C++.
+    /// itself: it is slower than the default, has fewer tools than the
+    /// fallback, gets B slices slightly wrong, and no stream from a stranger
+    /// should choose C++.
     OpenH264,
 }
 
@@ -67,7 +69,8 @@ pub enum Backend {
 /// Refused as [`Error::Unsupported`], with what the sender could change: 4:4:4,
 /// more than 10 bits, lossless coding, slice groups. Refused as
 /// [`Error::Limit`]: pictures larger than `limits`, before cropping as well, so
-/// that a cropping rectangle cannot hide a giant.
+/// that a cropping rectangle cannot hide a giant; and more reference pictures
+/// than level 5.2 has room for.
 ///
 /// Fields are woven into pictures, more than 8 bits are rounded, and 4:2:2 is
 /// brought to 4:2:0.
@@ -81,6 +84,7 @@ pub fn open_decoder(
         .iter()
         .map(|sps| sps.max_reorder_frames.map(usize::from))
         .try_fold(0, |depth, frames| Some(depth.max(frames?)));
+    let room = facts.iter().map(room).min().unwrap_or(MAX_DEPTH);
     let fallback = rust::lacks(config, &facts);
     let lacks = match backend {
         Backend::RustyH264 => rusty::lacks(config),
@@ -94,7 +98,8 @@ pub fn open_decoder(
         (Some(_), Some(what)) => return Err(Error::Unsupported(what.into())),
     };
     let fallback = fallback.filter(|fallback| *fallback != backend);
-    Ok(Box::new(Ordered::open(backend, fallback, config, depth)?))
+    let order = Reorder::new(depth, room.clamp(1, MAX_DEPTH));
+    Ok(Box::new(Ordered::open(backend, fallback, config, order)?))
 }
 
 /// Reads every SPS, within `limits`.
@@ -103,20 +108,39 @@ fn facts(config: &H264Config, limits: &Limits) -> Result<Vec<Sps>, Error> {
         max_side: limits.max_picture_side,
         max_area: limits.max_picture_area,
     };
-    let facts = config.sps.iter().map(|nal| Sps::parse(nal, &limits));
-    facts
-        .map(|sps| {
-            sps.map_err(|error| match error {
-                bitstream::Error::Limit { what, found, max } => Error::Limit {
-                    what: format!("{what} of {found}"),
-                    max,
-                },
-                bitstream::Error::Unsupported { what } => Error::Unsupported(what),
-                damage => Error::damaged_picture(damage),
-            })
-        })
-        .collect()
+    let facts = config.sps.iter().map(|nal| {
+        let sps = Sps::parse(nal, &limits).map_err(|error| match error {
+            bitstream::Error::Limit { what, found, max } => Error::Limit {
+                what: format!("{what} of {found}"),
+                max,
+            },
+            bitstream::Error::Unsupported { what } => Error::Unsupported(what),
+            damage => Error::damaged_picture(damage),
+        })?;
+        let room = room(&sps);
+        if usize::from(sps.max_ref_frames) > room {
+            return Err(Error::Limit {
+                what: format!(
+                    "number of reference frames, {} of {},",
+                    sps.max_ref_frames, sps.coded_size
+                ),
+                max: room as u64,
+            });
+        }
+        Ok(sps)
+    });
+    facts.collect()
 }
+
+/// Frames that the decoded picture buffer of the largest level has room for.
+fn room(sps: &Sps) -> usize {
+    let area = sps.coded_size.width as usize * sps.coded_size.height as usize;
+    MAX_DPB_MACROBLOCKS / (area / 256).max(1)
+}
+
+/// Most macroblocks in a decoded picture buffer: level 5.2 (table A-1). All 16
+/// reference frames at 1080p, 5 at 4096 x 2304.
+const MAX_DPB_MACROBLOCKS: usize = 184_320;
 
 fn open_backend(backend: Backend, config: &H264Config) -> Result<Box<dyn Backed>, Error> {
     Ok(match backend {

@@ -44,7 +44,7 @@ impl Ordered {
         name: Backend,
         fallback: Option<Backend>,
         config: &H264Config,
-        depth: Option<usize>,
+        order: Reorder,
     ) -> Result<Self, Error> {
         let backend = open_backend(name, config)?;
         Ok(Self {
@@ -55,7 +55,7 @@ impl Ordered {
             config: config.clone(),
             annex_b: Vec::new(),
             state: State::Fresh,
-            order: Reorder::new(depth),
+            order,
             damaged: false,
             damaged_groups: 0,
             unsuited: false,

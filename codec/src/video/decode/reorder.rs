@@ -19,16 +19,19 @@ pub(super) struct Reorder {
     held: Vec<Arc<Picture>>,
     /// Most pictures that may have to wait.
     depth: usize,
+    /// Most for which there is room.
+    room: usize,
     last_dts: Option<Timestamp>,
     last_out: Option<Timestamp>,
 }
 
 impl Reorder {
-    /// `depth` as the SPS says it, if it does.
-    pub(super) fn new(depth: Option<usize>) -> Self {
+    /// `depth` as the SPS says it, if it does, and not above `room`.
+    pub(super) fn new(depth: Option<usize>, room: usize) -> Self {
         Self {
             held: Vec::new(),
-            depth: depth.unwrap_or(MAX_DEPTH).min(MAX_DEPTH),
+            depth: depth.unwrap_or(room).min(room),
+            room,
             last_dts: None,
             last_out: None,
         }
@@ -57,7 +60,7 @@ impl Reorder {
         if self.last_out.is_some_and(|last| pts <= last)
             || self.held.iter().any(|held| held.pts == pts)
         {
-            self.depth = MAX_DEPTH;
+            self.depth = self.room;
             return Err(Error::damaged_picture(format_args!(
                 "its pts of {pts} is not after that of the picture shown before it"
             )));
@@ -84,7 +87,7 @@ impl Reorder {
 }
 
 /// Frames in the largest decoded picture buffer (A.3.1): none can wait longer.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +98,7 @@ mod tests {
     /// Feeds pictures of (pts, dts) in frames; gives the pts that came out
     /// behind each.
     fn order(depth: Option<usize>, units: &[(i64, i64)]) -> Vec<Vec<i64>> {
-        let mut order = Reorder::new(depth);
+        let mut order = Reorder::new(depth, MAX_DEPTH);
         let mut steps = Vec::new();
         for &(pts, dts) in units {
             let mut out = Vec::new();

@@ -161,6 +161,9 @@ pub(super) fn lacks(config: &H264Config) -> Option<&'static str> {
         if cropped && config.sps.len() > 1 {
             return Some("H.264 cropped at the left or at the top");
         }
+        if sps.transform_bypass {
+            return Some("lossless H.264");
+        }
         if sps.pic_order_cnt_type == 1 {
             return Some("H.264 with picture order count type 1");
         }

@@ -2,8 +2,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most luma samples in one picture. Default 4096 x 2304: with the five
-    /// reference frames that level 5.2 has room for, a decoder takes 230 MB at
-    /// the very worst (`docs/decoders.md`).
+    /// reference frames that level 5.2 has room for, a decoder takes up to
+    /// 250 MB (`docs/decoders.md`).
     pub max_picture_area: u64,
     /// Largest width or height, in samples. Default 4096.
     pub max_picture_side: u32,

@@ -2,11 +2,13 @@
 //! next key unit, that it is exact from there on, that it never panics, and
 //! what memory it takes.
 //!
-//! The table of `docs/decoders.md` is printed by
+//! The tables of `docs/decoders.md` are printed by
 //!
 //! ```text
-//! cargo test -p weir-codec --test decoders_damage -- --nocapture --ignored
+//! cargo test -p weir-codec --test decoders_damage -- --nocapture --ignored --test-threads 1
 //! ```
+//!
+//! One thread: memory is that of the process.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod common;
@@ -271,8 +273,8 @@ fn hundreds_of_damaged_streams_of_each_kind() {
 }
 
 #[test]
-#[ignore = "a minute; writes the memory of docs/decoders.md"]
-fn a_decoder_takes_tens_of_megabytes_for_1080p_and_hundreds_at_the_very_limit() {
+#[ignore = "tens of seconds; writes the memory of docs/decoders.md"]
+fn the_memory_of_a_decoder_stays_within_what_the_limits_promise() {
     for (size, references) in [("1920x1080", "3"), ("1920x1080", "16"), ("4096x2304", "5")] {
         let source = format!("testsrc2=s={size}:r=25:d=1,noise=alls=8:allf=t");
         let parameters = format!("ref={references}:b-adapt=0:b-pyramid=normal:level=62");

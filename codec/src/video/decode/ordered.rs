@@ -193,7 +193,7 @@ fn wanted(nal: &[u8]) -> bool {
 /// Damaged key units in a row, or such with damage behind them, before the
 /// other backend is tried. TCP does not damage: three in a row are a tool that
 /// the backend lacks. Should they be damage all the same, the other backend
-/// costs time and nothing else.
+/// takes more time and notices less of it.
 const PATIENCE: u32 = 3;
 
 const SLICE: u8 = 1;

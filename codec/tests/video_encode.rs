@@ -161,3 +161,66 @@ fn noise_after_calm_pictures_does_not_end_the_stream() {
     let path = common::write_annex_b(directory.path().join("out.h264"), &units);
     assert_eq!(common::decode(&path).len(), 40 * 320 * 180 * 3 / 2);
 }
+
+/// The most that any window holds beyond what drains in it, in kbit (C.1 of
+/// H.264: a leaky bucket that never runs over).
+fn fullest(units: &[AccessUnit], max_kbps: u32) -> f64 {
+    let (mut level, mut most, mut last) = (0.0_f64, 0.0_f64, Timestamp::ZERO);
+    for unit in units {
+        let passed = (unit.pts - last).as_secs_f64();
+        level = (level - f64::from(max_kbps) * passed).max(0.0);
+        level += unit.data.len() as f64 * 8.0 / 1000.0;
+        most = most.max(level);
+        last = unit.pts;
+    }
+    most
+}
+
+#[test]
+fn no_picture_overflows_the_decoders_buffer_whatever_comes() {
+    let size = Size::new(640, 360);
+    let noise = |index| testkit::noise(size, index, at(index));
+    let film = |index| testkit::moving_pattern(size, index, at(index));
+    let still = |index| Picture {
+        pts: at(index),
+        ..testkit::moving_pattern(size, 7, at(index))
+    };
+    type Source<'a> = &'a dyn Fn(u32) -> Picture;
+    let sources: [(&str, Source<'_>); 4] = [
+        ("noise", &noise),
+        ("a cut to noise and back every half second", &|index| {
+            if index / 15 % 2 == 1 {
+                noise(index)
+            } else {
+                film(index)
+            }
+        }),
+        ("five seconds of a still, then noise", &|index| {
+            if index < 150 {
+                still(index)
+            } else {
+                noise(index)
+            }
+        }),
+        ("film and a flash of noise", &|index| {
+            if index % 50 == 49 {
+                noise(index)
+            } else {
+                film(index)
+            }
+        }),
+    ];
+    for preset in [Preset::Fast, Preset::Balanced, Preset::Quality] {
+        for (name, source) in sources {
+            let config = EncoderConfig {
+                preset,
+                ..config(size, 30.0, 800)
+            };
+            let units = encode(&config, 240, source, |index| index % 60 == 0);
+            let fullest = fullest(&units, config.max_kbps);
+            let buffer = f64::from(config.buffer_kbits);
+            assert!(fullest <= buffer, "{name}: {fullest} of {buffer} kbit");
+            assert!(units.len() > 200, "{name}: {} pictures", units.len());
+        }
+    }
+}

@@ -9,8 +9,9 @@ use std::slice;
 use media::Picture;
 use openh264_sys2::source::APILoader;
 use openh264_sys2::{
-    ENCODER_OPTION_TRACE_LEVEL, ISVCEncoder, ISVCEncoderVtbl, SEncParamExt, SFrameBSInfo,
-    SSourcePicture, WELS_LOG_QUIET, videoFormatI420, videoFrameTypeIDR, videoFrameTypeSkip,
+    ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, ENCODER_OPTION_TRACE_LEVEL, ISVCEncoder, ISVCEncoderVtbl,
+    SEncParamExt, SFrameBSInfo, SSourcePicture, WELS_LOG_QUIET, videoFormatI420, videoFrameTypeIDR,
+    videoFrameTypeSkip,
 };
 
 use crate::Error;
@@ -22,6 +23,8 @@ pub(super) struct RawEncoder {
     height: i32,
     /// Written by the encoder at every picture; 5 kB, so kept.
     coded: Box<SFrameBSInfo>,
+    /// What it was told last, whole, because it only takes settings whole.
+    settings: Box<SEncParamExt>,
 }
 
 // SAFETY: the object has no thread affinity (openh264 keeps no thread-local
@@ -58,6 +61,7 @@ impl RawEncoder {
             width: 0,
             height: 0,
             coded: Box::default(),
+            settings: Box::default(),
         };
         let mut settings = SEncParamExt::default();
         let defaults = method(this.table().GetDefaultParams, "GetDefaultParams")?;
@@ -87,7 +91,29 @@ impl RawEncoder {
         })?;
         this.width = settings.iPicWidth;
         this.height = settings.iPicHeight;
+        *this.settings = settings;
         Ok(this)
+    }
+
+    /// Sets the quantiser of the pictures to come. With rate control off, a
+    /// change of nothing else resets nothing.
+    pub(super) fn set_qp(&mut self, qp: u8) -> Result<(), Error> {
+        let layer = &mut self.settings.sSpatialLayers[0];
+        if layer.iDLayerQp == c_int::from(qp) {
+            return Ok(());
+        }
+        layer.iDLayerQp = c_int::from(qp);
+        let set = method(self.table().SetOption, "SetOption")?;
+        // SAFETY: initialised in `open`; the option is documented to read one
+        // `SEncParamExt` through the pointer, during the call only.
+        let code = unsafe {
+            set(
+                self.encoder.as_ptr(),
+                ENCODER_OPTION_SVC_ENCODE_PARAM_EXT,
+                ptr::from_mut(&mut *self.settings).cast::<c_void>(),
+            )
+        };
+        check("SetOption", code)
     }
 
     /// The parameter sets it will send, as Annex B.

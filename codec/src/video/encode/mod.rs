@@ -1,9 +1,11 @@
 //! Pictures to H.264 access units.
 
+mod cost;
 mod ffi;
 mod level;
 mod openh264;
 mod rate;
+mod soften;
 
 use std::sync::Arc;
 
@@ -19,8 +21,9 @@ pub trait Encoder: Send {
     /// buffer has no room for it; never one that must be a key picture.
     ///
     /// The unit is a key unit for the first picture and wherever `force_key`
-    /// says so. One comes unasked in a single case: when full-range noise
-    /// follows calm pictures, openh264 overflows and is opened anew.
+    /// says so. One comes unasked in a single case: when a picture overflowed
+    /// the decoder buffer against all expectation (a cut to noise), it is coded
+    /// once more, coarser and without need of the one thrown away.
     fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error>;
 
     /// The track's configuration, the same `Arc` that its units carry. Known

@@ -109,12 +109,15 @@ fn worst_window(pictures: &[Picture], kbps: f64, buffer_kbits: f64) -> (f64, f64
 fn fastest(rendition: &Rendition, rung: &Rung) -> f64 {
     let target = Ticks::from_secs_f64(rendition.target);
     let pictures = rendition.stream.pictures.len() as f64;
-    let estimate = Estimate::of_rates(
-        rung.video_kbps.round() as u32,
-        rung.max_kbps().round() as u32,
-        rendition.audio_kbps().round() as u32,
-        pictures / rendition.seconds(),
-    );
+    let estimate = Estimate {
+        burst: (rung.buffer_kbits() * 1000.0).round() as u64,
+        ..Estimate::of_rates(
+            rung.video_kbps.round() as u32,
+            rung.max_kbps().round() as u32,
+            rendition.audio_kbps().round() as u32,
+            pictures / rendition.seconds(),
+        )
+    };
     // A window of ten segments, as weir has it.
     let settled = Ticks::from_secs_f64(rendition.target * 10.0);
     let mut meter = Meter::new(target, settled, estimate);

@@ -22,20 +22,27 @@ pub struct Bandwidth {
     pub settled: bool,
 }
 
-/// The rates to expect of a rung, in bit/s, overhead included.
+/// What to expect of a rung, overhead included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Peak over a target duration.
+    /// Peak in the long run, in bit/s.
     pub peak: u64,
-    /// Average over an hour.
+    /// Average over an hour, in bit/s.
     pub average: u64,
+    /// Bits that a segment may have on top of the peak: a decoder buffer that
+    /// was empty at its start and is full at its end.
+    pub burst: u64,
 }
 
 impl Estimate {
     /// What an encoder told to keep to `rung` makes, with `audio_kbps` of audio
     /// (0: none) and `fps` pictures a second.
     pub fn of_rung(rung: &Rung, audio_kbps: u32, fps: f64) -> Self {
-        Self::of_rates(rung.video_kbps, rung.max_kbps, audio_kbps, fps)
+        let buffer = f64::from(rung.buffer_kbits) * 1000.0 * PACKET_OVERHEAD;
+        Self {
+            burst: buffer.round() as u64,
+            ..Self::of_rates(rung.video_kbps, rung.max_kbps, audio_kbps, fps)
+        }
     }
 
     /// What tracks of these rates make of a segment, in kbit/s.
@@ -54,7 +61,17 @@ impl Estimate {
         Self {
             peak: total(max_kbps.max(video_kbps)),
             average: total(video_kbps),
+            burst: 0,
         }
+    }
+
+    /// The least that BANDWIDTH may say so that no segment of `target` exceeds
+    /// 125 % of it.
+    fn least_peak(&self, target: Ticks) -> u64 {
+        let ticks = u128::try_from(target.get()).unwrap_or_default().max(1);
+        let burst = u128::from(self.burst) * Ticks::HZ as u128 / ticks;
+        let most = u128::from(self.peak) + burst;
+        u64::try_from((most * 100).div_ceil(125)).unwrap_or(u64::MAX)
     }
 }
 
@@ -63,7 +80,7 @@ impl Estimate {
 /// The policy of [`Meter::bandwidth`]: until a whole window has been measured
 /// the estimate, or what was measured where that is more. From then on the
 /// measurement, but never less than the limits of a live stream allow to say of
-/// the estimate (measured peak at most 125 % of BANDWIDTH, measured average at
+/// the estimate, a whole decoder buffer in one segment included (measured peak at most 125 % of BANDWIDTH, measured average at
 /// most 110 % of AVERAGE-BANDWIDTH, Apple's authoring specification 1.28 and
 /// 1.29): players read the multivariant playlist once, and a still picture may
 /// become an action scene. After settling the values only grow, in steps with a
@@ -95,7 +112,7 @@ impl Meter {
             duration: Ticks::ZERO,
             peak: None,
             said: Bandwidth {
-                peak: estimate.peak,
+                peak: estimate.peak.max(estimate.least_peak(target)),
                 average: estimate.average,
                 settled: false,
             },
@@ -163,14 +180,14 @@ impl Meter {
             return;
         };
         if self.duration < self.settle_after {
-            self.said.peak = self.estimate.peak.max(measured.peak);
+            self.said.peak = self.said.peak.max(measured.peak);
             self.said.average = self.estimate.average.max(measured.average);
             return;
         }
         let (floor_peak, floor_average) = if self.said.settled {
             (self.said.peak, self.said.average)
         } else {
-            let peak = self.estimate.peak.saturating_mul(100).div_ceil(125);
+            let peak = self.estimate.least_peak(self.target);
             let average = self.estimate.average.saturating_mul(100).div_ceil(110);
             (peak.max(average), average)
         };
@@ -237,6 +254,7 @@ mod tests {
             Estimate {
                 peak: 3_000_000,
                 average: 2_800_000,
+                burst: 0,
             },
         )
     }
@@ -295,6 +313,22 @@ mod tests {
         // Whatever the encoder may make is within 125 % and 110 % of that.
         assert!(quiet.peak * 125 >= 3_000_000 * 100);
         assert!(quiet.average * 110 >= 2_800_000 * 100);
+    }
+
+    #[test]
+    fn a_full_buffer_in_one_segment_stays_within_the_live_limit() {
+        // 4,200 kbit on top of 3,000 kbit/s: 5,100 over 2 s, 3,700 over 6 s.
+        for (seconds, first, later) in [(2, 4_080_000, 4_080_000), (6, 3_000_000, 2_960_000)] {
+            let estimate = Estimate {
+                peak: 3_000_000,
+                average: 2_800_000,
+                burst: 4_200_000,
+            };
+            let target = Ticks::new(seconds * Ticks::HZ);
+            let mut meter = Meter::new(target, target, estimate);
+            assert_eq!(meter.bandwidth().peak, first);
+            assert_eq!(push(&mut meter, 10, seconds * 1000).peak, later);
+        }
     }
 
     #[test]

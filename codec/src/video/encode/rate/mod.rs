@@ -357,7 +357,7 @@ const INTER_GUESS: f64 = 0.5;
 /// Seconds within which the bucket's level and the debt are to be mended.
 const HORIZON: f64 = 1.5;
 const LEVEL_PULL: f64 = 0.7;
-const DEBT_PULL: f64 = 0.3;
+const DEBT_PULL: f64 = 0.4;
 /// The bucket's level aimed at, as a share of it: enough above 0 that an easy
 /// second is not lost, enough below 1 for the next key picture and a cut.
 const LEVEL: f64 = 0.45;

@@ -10,6 +10,7 @@ mod harness;
 mod any_source_gets_a_true_ladder;
 mod bad_settings_stop_the_start;
 mod broadcasts_end_and_are_forgotten;
+mod built_as_configured;
 mod encoders_that_are_not_ffmpeg;
 mod hostile_peers_hurt_nobody_else;
 mod http_answers;

@@ -59,6 +59,7 @@ fn benches(criterion: &mut Criterion) {
     group.sample_size(10);
     let mut sources = vec![("720p25", clip::FLV.to_vec())];
     sources.extend(clip::enlarged().map(|file| ("1080p30", file)));
+    sources.extend(clip::still().map(|file| ("1080p30, a still", file)));
     for (name, file) in sources {
         let units = clip::units(&clip::tags(&file));
         let pictures = units.iter().filter(|unit| unit.track() == Track::Video);

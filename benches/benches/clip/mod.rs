@@ -17,21 +17,25 @@ pub(crate) const FLV: &[u8] = include_bytes!("../../../testdata/bbb-720p25-5s.fl
 /// The clip as a 1080p30 stream of 6 Mbit/s, High profile with two B-frames:
 /// ffmpeg enlarges it. `None` where ffmpeg is missing.
 pub(crate) fn enlarged() -> Option<Vec<u8>> {
+    let rate = ["-b:v", "6000k", "-maxrate", "6000k", "-bufsize", "12000k"];
+    made("fps=30,scale=1920:1080:flags=lanczos", &rate)
+}
+
+/// One picture of it for as long, at constant quality: x264 refines it for some
+/// pictures behind each key picture.
+pub(crate) fn still() -> Option<Vec<u8>> {
+    let filter = "trim=start_frame=60:end_frame=61,scale=1920:1080:flags=lanczos,\
+                  loop=loop=149:size=1,setpts=N/30/TB,fps=30";
+    made(filter, &["-crf", "23"])
+}
+
+fn made(filter: &str, rate: &[&str]) -> Option<Vec<u8>> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-i", "testdata/bbb-720p25-5s.flv"])
-        .args(["-vf", "fps=30,scale=1920:1080:flags=lanczos"])
-        .args([
-            "-c:v",
-            "libx264",
-            "-preset",
-            "veryfast",
-            "-profile:v",
-            "high",
-        ])
-        .args(["-b:v", "6000k", "-maxrate", "6000k", "-bufsize", "12000k"])
-        .args([
-            "-g", "60", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "copy",
-        ])
+        .args(["-vf", filter, "-c:v", "libx264", "-preset", "veryfast"])
+        .args(["-profile:v", "high", "-g", "60", "-bf", "2"])
+        .args(["-pix_fmt", "yuv420p", "-c:a", "copy"])
+        .args(rate)
         .args(["-f", "flv", "-"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())

@@ -6,4 +6,4 @@ mod scale;
 
 pub use decode::{Backend, Decoder, open_decoder};
 pub use encode::{Encoder, EncoderConfig, open_encoder};
-pub use scale::{CpuPath, Kernel, Scaler};
+pub use scale::{Changes, CpuPath, Kernel, Scaler};

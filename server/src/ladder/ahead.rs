@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use codec::video::{Backend, Decoder, open_decoder};
+use codec::video::{Backend, Changes, Decoder, open_decoder};
 use media::{AccessUnit, Picture, Timestamp, TrackConfig};
 
 use super::settings::Settings;
@@ -60,12 +60,36 @@ pub(super) struct Shown {
     pub(super) picture: Arc<Picture>,
     /// Configuration of the unit it was decoded from.
     pub(super) config: Arc<TrackConfig>,
-    /// Pictures with the same number have the same samples, so that a still
-    /// need not be scaled again.
+    /// Pictures with the same number have the same samples.
     pub(super) content: u64,
+    /// What differs from the pictures that have the number before this one's, so
+    /// that of a still nothing is scaled again. `None`: all of it.
+    pub(super) changes: Option<Arc<Changes>>,
 }
 
 impl Shown {
+    /// A decoded picture, compared with the one before it.
+    pub(super) fn after(
+        before: Option<Self>,
+        picture: Arc<Picture>,
+        config: Arc<TrackConfig>,
+    ) -> Self {
+        let changes = before
+            .as_ref()
+            .and_then(|before| Changes::between(&before.picture, &picture));
+        let (content, changes) = match (before, changes) {
+            (Some(before), Some(none)) if none.is_empty() => (before.content, before.changes),
+            (Some(before), changes) => (before.content + 1, changes.map(Arc::new)),
+            (None, _) => (0, None),
+        };
+        Self {
+            picture,
+            config,
+            content,
+            changes,
+        }
+    }
+
     /// When it is presented.
     pub(super) fn pts(&self) -> Timestamp {
         self.picture.pts
@@ -107,8 +131,8 @@ struct Front {
     backend: Backend,
     limits: codec::Limits,
     stats: Arc<Stats>,
-    /// The last picture given out, and its number.
-    last: Option<(Arc<Picture>, u64)>,
+    /// The last picture given out.
+    last: Option<Shown>,
 }
 
 struct Input {
@@ -307,17 +331,10 @@ impl Front {
     fn show(&mut self, ready: Vec<Arc<Picture>>, out: &mut Vec<Shown>) {
         let Some(input) = &self.input else { return };
         for picture in ready {
-            let content = match &self.last {
-                Some((last, content)) if same_samples(last, &picture) => *content,
-                Some((_, content)) => content + 1,
-                None => 0,
-            };
-            self.last = Some((Arc::clone(&picture), content));
-            out.push(Shown {
-                picture,
-                config: Arc::clone(&input.config),
-                content,
-            });
+            let config = Arc::clone(&input.config);
+            let shown = Shown::after(self.last.take(), picture, config);
+            self.last = Some(shown.clone());
+            out.push(shown);
         }
     }
 }
@@ -328,14 +345,4 @@ fn survivable(result: Result<(), codec::Error>) -> Result<Result<(), codec::Erro
         Ok(()) | Err(codec::Error::Malformed { .. }) => Ok(result),
         Err(error) => Err(error),
     }
-}
-
-/// Whether two pictures show the same. Moving pictures differ within a few rows.
-fn same_samples(one: &Picture, other: &Picture) -> bool {
-    one.size == other.size
-        && (0..3).all(|index| {
-            let (width, height) = one.plane_size(index);
-            let (one, other) = (&one.planes[index], &other.planes[index]);
-            (0..height).all(|y| one.row(y).get(..width) == other.row(y).get(..width))
-        })
 }

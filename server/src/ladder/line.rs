@@ -126,11 +126,15 @@ impl Line {
         self.advance(picture.pts);
         let picture = match &mut self.scaler {
             Some(scaler) => {
-                if self.content != Some(shown.content) {
-                    stats.timed(Stage::Scale, || scaler.scale(picture, &mut self.scaled));
-                    self.content = Some(shown.content);
-                }
-                self.scaled.pts = picture.pts;
+                let behind = self.content.map(|content| shown.content - content);
+                stats.timed(Stage::Scale, || match (behind, &shown.changes) {
+                    (Some(0), _) => self.scaled.pts = picture.pts,
+                    (Some(1), Some(changes)) => {
+                        scaler.scale_changes(picture, changes, &mut self.scaled);
+                    }
+                    _ => scaler.scale(picture, &mut self.scaled),
+                });
+                self.content = Some(shown.content);
                 &self.scaled
             }
             None => picture,
@@ -147,6 +151,15 @@ impl Line {
             Err(_) => count.failed += 1,
         });
         coded
+    }
+
+    /// Lets an encoder take the place of the one that is open.
+    #[cfg(test)]
+    pub(super) fn swap_encoder(
+        &mut self,
+        other: impl FnOnce(Box<dyn Encoder>) -> Box<dyn Encoder>,
+    ) {
+        self.encoder = self.encoder.take().map(other);
     }
 
     pub(super) fn rung(&self) -> &Rung {
@@ -228,7 +241,83 @@ fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
+
+    /// Codes pictures at 30 a second on a rung and says, for each, what came out
+    /// of the scaler and the encoder. `known` lets the line know what changed.
+    fn coded(rung: Rung, pictures: &[Picture], known: bool) -> Vec<(Vec<u8>, Option<Bytes>)> {
+        let mut line = Line::open(rung, pictures[0].size, (1, 1), 30.0).unwrap();
+        line.wake().unwrap();
+        let config = Arc::clone(line.encoder.as_ref().unwrap().config());
+        let planes = line.scaled.planes[0].data.as_ptr();
+        let (mut before, mut out) = (None, Vec::new());
+        for (index, picture) in pictures.iter().enumerate() {
+            let mut picture = picture.clone();
+            picture.pts = Timestamp::ZERO + Ticks::from_periods(index as i64, 30);
+            let mut shown = Shown::after(before.take(), Arc::new(picture), Arc::clone(&config));
+            before = Some(shown.clone());
+            if !known {
+                (shown.content, shown.changes) = (2 * index as u64, None);
+            }
+            let mark = match index % 16 {
+                0 => Mark::Key,
+                _ => Mark::Plain,
+            };
+            let unit = line.code(&shown, mark, &Stats::default()).unwrap();
+            let scaled = line.scaled().map_or(Vec::new(), |scaled| {
+                assert!(unit.is_none() || scaled.pts == shown.pts());
+                scaled
+                    .planes
+                    .iter()
+                    .flat_map(|plane| plane.data.clone())
+                    .collect()
+            });
+            out.push((scaled, unit.map(|unit| unit.data)));
+        }
+        assert_eq!(
+            line.scaled.planes[0].data.as_ptr(),
+            planes,
+            "planes are used again"
+        );
+        out
+    }
+
+    #[test]
+    fn a_still_and_its_refinements_give_the_bytes_of_pictures_scaled_whole() {
+        let size = Size::new(320, 180);
+        let mut pictures = Vec::new();
+        for index in 0..8 {
+            let mut picture = testkit::moving_pattern(size, index, Timestamp::ZERO);
+            for refined in 0..6 {
+                pictures.push(picture.clone());
+                pictures.push(picture.clone());
+                let plane = &mut picture.planes[refined % 3];
+                plane.row_mut(refined * 15)[refined] ^= 0x55;
+            }
+        }
+        for (max_fps, sharpen, height) in [
+            (None, 0.0, 90),
+            (None, 0.4, 90),
+            (Some(10.0), 0.0, 90),
+            (Some(15.0), 0.0, 90),
+            (None, 0.0, 180),
+            (None, 0.4, 180),
+        ] {
+            let bounds = Size::new(320, height);
+            let mut rung = Rung::new("rung", bounds, 400, 428, 600).unwrap();
+            (rung.max_fps, rung.sharpen) = (max_fps, sharpen);
+            let case = format!("{max_fps:?} {sharpen} {height}");
+            let (known, unknown) = (
+                coded(rung.clone(), &pictures, true),
+                coded(rung, &pictures, false),
+            );
+            assert!(known == unknown, "{case}");
+        }
+    }
 
     fn names(width: u32, height: u32) -> Vec<String> {
         let rung = |name, width, height| {
@@ -255,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn rungs_of_one_box_are_all_kept() {
+    fn rungs_of_one_boundsare_all_kept() {
         let rung = |name, kbps| Rung::new(name, Size::new(640, 360), kbps, kbps, 1200).unwrap();
         assert_eq!(
             choose(

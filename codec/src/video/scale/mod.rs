@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod changes;
 mod cpu;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
@@ -26,6 +27,7 @@ mod tests;
 
 use media::{Picture, Plane, Size};
 
+pub use changes::Changes;
 pub use cpu::CpuPath;
 pub use kernel::Kernel;
 
@@ -102,6 +104,17 @@ impl Scaler {
     /// reused when they have the right size already. A picture of another size
     /// than announced is resized as well, at the price of new coefficients.
     pub fn scale(&mut self, from: &Picture, to: &mut Picture) {
+        self.run(from, None, to);
+    }
+
+    /// The same where `to` is what this scaler last made, and `changes` are those
+    /// since the picture that it was made of: what did not change is left as it
+    /// is. The samples are those of [`Scaler::scale`].
+    pub fn scale_changes(&mut self, from: &Picture, changes: &Changes, to: &mut Picture) {
+        self.run(from, Some(changes), to);
+    }
+
+    fn run(&mut self, from: &Picture, changes: Option<&Changes>, to: &mut Picture) {
         if from.size.even() != self.from {
             self.from = from.size.even();
             self.plans = plans(self.from, self.to, self.kernel);
@@ -111,8 +124,11 @@ impl Scaler {
         for (index, source) in from.planes.iter().enumerate() {
             let (width, height) = to.plane_size(index);
             let plane = &mut to.planes[index];
+            // Sharpened rows cannot be told from the ones that were scaled.
+            let mut changes = changes.filter(|_| index > 0 || self.sharpen.is_none());
             if plane.stride < width || plane.data.len() < plane.stride * height {
                 *plane = Plane::filled(width, height, 0);
+                changes = None;
             }
             match &self.plans {
                 Some([luma, chroma]) => {
@@ -120,6 +136,7 @@ impl Scaler {
                     self.way.run(Job {
                         plan,
                         source,
+                        changes: changes.map(|changes| changes.plane(index)),
                         out: plane,
                         space: &mut self.space,
                     });

@@ -5,6 +5,7 @@ use std::ops::Range;
 use media::Plane;
 
 use super::Kernel;
+use super::changes::Bands;
 use super::steps::{Column, Line, ROWS, Row, STRIP, Steps, Tile};
 use super::taps::{GROUP, Siting, Taps};
 
@@ -41,6 +42,8 @@ pub(super) struct Job<'a> {
     pub(super) plan: &'a Plan,
     /// Of the plan's size.
     pub(super) source: &'a Plane,
+    /// What of `source` differs from what `out` was made of; `None`: all of it.
+    pub(super) changes: Option<Bands<'a>>,
     /// Of the plan's size.
     pub(super) out: &'a mut Plane,
     pub(super) space: &'a mut Workspace,
@@ -92,6 +95,10 @@ impl Job<'_> {
         for y in (0..self.plan.to.1).step_by(ROWS) {
             let rows = y..self.plan.to.1.min(y + ROWS);
             let pairs = self.plan.rows.range(rows.clone());
+            let source = 2 * pairs.start..self.plan.from.1.min(2 * pairs.end);
+            if self.changes.is_some_and(|changes| !changes.touch(source)) {
+                continue;
+            }
             self.space
                 .grow(pairs.len(), width.div_ceil(STRIP) * STRIP / 2);
             let mut group = 0;

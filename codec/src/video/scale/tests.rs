@@ -132,6 +132,72 @@ proptest! {
     }
 }
 
+/// A copy of `picture` with these samples of each plane changed, counted as if
+/// its rows were one.
+fn touched(picture: &Picture, samples: &[usize]) -> Picture {
+    let mut picture = picture.clone();
+    for index in 0..3 {
+        let (width, height) = picture.plane_size(index);
+        for sample in samples {
+            let sample = sample % (width * height);
+            picture.planes[index].row_mut(sample / width)[sample % width] ^= 0x80;
+        }
+    }
+    picture
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn scaling_what_changed_gives_the_bytes_of_scaling_all(
+        from in sides(300),
+        to in sides(300),
+        samples in prop::collection::vec(any::<usize>(), 0..4),
+        padding in 0..9_usize,
+        sharpen in prop::sample::select(vec![0.0, 0.4]),
+        path in prop::sample::select(CpuPath::ALL.to_vec()),
+    ) {
+        let scaler = || Scaler::new(from, to).sharpened(sharpen).on(path);
+        prop_assume!(path.is_available());
+        let before = extremes(from, padding, 5);
+        let now = touched(&before, &samples);
+        let changes = Changes::between(&before, &now).unwrap();
+        prop_assert_eq!(changes.is_empty(), before.planes == now.planes);
+        let mut out = scaled(&mut scaler().unwrap(), &before);
+        scaler().unwrap().scale_changes(&now, &changes, &mut out);
+        prop_assert_eq!(out.planes, scaled(&mut scaler().unwrap(), &now).planes);
+    }
+}
+
+#[test]
+fn rows_that_did_not_change_are_left_alone() {
+    let from = testkit::noise(Size::new(64, 320), 1, Timestamp::ZERO);
+    let mut scaler = Scaler::new(from.size, Size::new(32, 160));
+    let mut out = scaled(&mut scaler, &from);
+    for plane in &mut out.planes {
+        plane.data.fill(77);
+    }
+    let now = touched(&from, &[0]);
+    scaler.scale_changes(&now, &Changes::between(&from, &now).unwrap(), &mut out);
+    for plane in &out.planes {
+        let (changed, same) = plane.data.split_at(plane.stride * 16);
+        assert!(changed.iter().any(|&sample| sample != 77));
+        assert!(same.iter().all(|&sample| sample == 77));
+    }
+}
+
+#[test]
+fn pictures_of_two_sizes_have_nothing_in_common() {
+    let picture = |height| Picture::black(Size::new(16, height), Timestamp::ZERO);
+    assert_eq!(Changes::between(&picture(16), &picture(18)), None);
+    assert!(
+        Changes::between(&picture(16), &picture(16))
+            .unwrap()
+            .is_empty()
+    );
+}
+
 #[test]
 fn every_path_gives_the_same_bytes_at_the_ladders_sizes() {
     for from in [(1920, 1080), (1280, 720), (1918, 34), (66, 1080), (2, 2)] {

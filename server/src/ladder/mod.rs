@@ -15,11 +15,15 @@ mod fill;
 mod fitness;
 mod hearing;
 mod line;
+mod marking;
+mod outputs;
 mod pace;
 mod passthrough;
 mod settings;
 mod sound;
 mod stats;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 use std::collections::VecDeque;
@@ -27,7 +31,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use media::{AccessUnit, Size, Ticks, Timestamp, Track, TrackConfig};
-use packager::{Segmenter, SegmenterConfig, Tracks};
+use packager::Segmenter;
 
 use self::ahead::{AHEAD, Ahead, Decoded, Of, Shown, Task};
 pub use self::error::Error;
@@ -359,72 +363,6 @@ impl<S: Sink> Ladder<S> {
         self.fill_silence(picture.pts)
     }
 
-    /// What becomes of a picture, and whether a discontinuity is in front of it.
-    fn mark(&mut self, shown: &Shown, end: Timestamp) -> Result<(Mark, bool), Error> {
-        let pts = shown.pts();
-        let mut force = std::mem::replace(&mut self.force, Force::Nothing);
-        if self.passthrough.boards(pts, &shown.config) {
-            if self.cuts > 0 {
-                force = Force::Discontinuity;
-                self.passthrough.lose_patience();
-            }
-            self.told(Ok(()));
-        }
-        let expected = self.passthrough.key(pts);
-        if let Some(why) = self.passthrough.ends(&shown.config) {
-            force = Force::Discontinuity;
-            self.stop_passing(pts, why)?;
-        } else if self.passthrough.is_on() {
-            if expected.is_none() && force == Force::Discontinuity {
-                self.stop_passing(pts, Unfit::Sound)?;
-            } else if let Some(mark) = self
-                .pace
-                .follow(pts, end, expected, force != Force::Nothing)
-            {
-                if mark != Mark::Cut {
-                    self.force = force;
-                }
-                return Ok((mark, force >= Force::Join));
-            } else {
-                force = Force::Discontinuity;
-                self.stop_passing(pts, Unfit::KeyDistance)?;
-            }
-        }
-        let mark = self.pace.mark(pts, end, force != Force::Nothing);
-        Ok((mark, force >= Force::Join))
-    }
-
-    /// The line whose units are the source's, where they are.
-    fn top(&self) -> Option<usize> {
-        line::top(self.lines.iter().map(Line::rung))
-    }
-
-    /// The source's units end before `pts`, and coded ones take their place.
-    fn stop_passing(&mut self, pts: Timestamp, why: Unfit) -> Result<(), Error> {
-        self.pass_on(pts)?;
-        self.passthrough.end();
-        self.told(Err(why));
-        Ok(())
-    }
-
-    /// Passes on the source's units that come before `before`.
-    fn pass_on(&mut self, before: Timestamp) -> Result<(), Error> {
-        let Some(top) = self.top() else { return Ok(()) };
-        while let Some(unit) = self.passthrough.due(before) {
-            match self.place(top, unit) {
-                // The sender's own fault: what follows is coded here.
-                Err(Error::Packager(
-                    packager::Error::Malformed { .. } | packager::Error::Bitstream { .. },
-                )) => {
-                    self.settings.stats.damaged.fetch_add(1, Ordering::Relaxed);
-                    self.passthrough.spoil(Unfit::Damage);
-                }
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
     /// Opens the encoders that are needed and not open.
     fn wake_lines(&mut self) -> Result<(), Error> {
         let resting = self.top().filter(|_| self.passthrough.is_on());
@@ -434,26 +372,6 @@ impl<S: Sink> Ladder<S> {
             }
         }
         Ok(())
-    }
-
-    fn told(&mut self, now: Result<(), Unfit>) {
-        if let Some(top) = self.top() {
-            if now.is_ok() {
-                self.lines[top].rest();
-            }
-            self.sink.passing(self.lines[top].rung().name(), now);
-        }
-    }
-
-    /// Puts a video unit into the segment of its line.
-    fn place(&mut self, index: usize, unit: AccessUnit) -> Result<(), Error> {
-        let index = self.outputs.len() - self.lines.len() + index;
-        let output = &mut self.outputs[index];
-        let known = output.video.as_ref();
-        if known.is_none_or(|known| demand(known) <= demand(&unit.config)) {
-            output.video = Some(Arc::clone(&unit.config));
-        }
-        Ok(self.segmenters[index].push(unit)?)
     }
 
     /// Opens the lines for the first picture, or turns them to a new size.
@@ -519,80 +437,6 @@ impl<S: Sink> Ladder<S> {
         Ok(())
     }
 
-    fn segmenter(&self) -> Segmenter {
-        Segmenter::new(SegmenterConfig {
-            first_number: self.settings.first_number + self.cuts,
-            ..SegmenterConfig::default()
-        })
-    }
-
-    fn cut(&mut self, at: Timestamp, discontinuity: bool) -> Result<(), Error> {
-        if self.cuts == 1 {
-            self.settle_tracks(at)?;
-            self.announce();
-        }
-        if self.admission == Admission::NextCut {
-            self.admission = Admission::From(at);
-        }
-        if self.cuts > 0 {
-            self.note_frame_rate(at);
-        }
-        self.counted = 0;
-        self.counted_from = at;
-        for segmenter in &mut self.segmenters {
-            if discontinuity {
-                segmenter.cut_discontinuity(self.end.min(at), at)?;
-            } else {
-                segmenter.cut(at);
-            }
-        }
-        if discontinuity {
-            self.announce();
-        }
-        self.cuts += 1;
-        Ok(())
-    }
-
-    /// Tells the segmenters which tracks there are, so that none waits for one
-    /// that will not come.
-    fn announce(&mut self) {
-        let audio = self.sound.is_some()
-            && !matches!(self.admission, Admission::Missed | Admission::NextCut);
-        for (output, segmenter) in self.outputs.iter().zip(&mut self.segmenters) {
-            segmenter.announce(Tracks {
-                video: output.rung.is_some(),
-                audio: audio || output.rung.is_none(),
-            });
-        }
-    }
-
-    /// Takes the frame rate of the segment that ends at `at`.
-    fn note_frame_rate(&mut self, at: Timestamp) {
-        let lasted = (at - self.counted_from).as_secs_f64();
-        if lasted <= 0.0 || self.counted == 0 {
-            return;
-        }
-        let rate = common_rate(self.counted as f64 / lasted);
-        let audio_outputs = self.outputs.len() - self.lines.len();
-        for (output, line) in self.outputs[audio_outputs..].iter_mut().zip(&self.lines) {
-            let rate = line.rung().max_fps.map_or(rate, |max| max.min(rate));
-            output.frame_rate = Some(output.frame_rate.map_or(rate, |before| before.max(rate)));
-        }
-    }
-
-    fn deliver(&mut self) {
-        let mut batch = Vec::new();
-        let stats = &self.settings.stats;
-        for (index, segmenter) in self.segmenters.iter_mut().enumerate() {
-            while let Some(segment) = stats.timed(Stage::Mux, || segmenter.poll()) {
-                batch.push((index, segment));
-            }
-        }
-        if !batch.is_empty() {
-            self.sink.segments(&self.outputs, batch);
-        }
-    }
-
     fn hints(&self) -> Hints {
         *self
             .settings
@@ -600,13 +444,6 @@ impl<S: Sink> Ladder<S> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Orders configurations by what they ask of a player. CODECS tells the most that
-/// a rung ever asked for, for older segments are still listed.
-fn demand(config: &TrackConfig) -> Option<(u8, u8)> {
-    // 66, 77 and 100 stand in this order, each decoding what is below it.
-    config.h264().map(|config| (config.profile, config.level))
 }
 
 fn same(one: &Arc<TrackConfig>, other: &Arc<TrackConfig>) -> bool {
@@ -625,44 +462,9 @@ fn tolerate_damage(result: Result<(), codec::Error>, stats: &Stats) -> Result<()
     }
 }
 
-/// The rate in use next to a counted one, within half a per cent; a counted
-/// rate carries the jitter of one picture more or less.
-fn common_rate(counted: f64) -> f64 {
-    const COMMON: [f64; 9] = [
-        15.0,
-        24_000.0 / 1001.0,
-        24.0,
-        25.0,
-        30_000.0 / 1001.0,
-        30.0,
-        50.0,
-        60_000.0 / 1001.0,
-        60.0,
-    ];
-    let nearest = COMMON
-        .into_iter()
-        .min_by(|a, b| (a - counted).abs().total_cmp(&(b - counted).abs()));
-    nearest
-        .filter(|rate| (rate - counted).abs() / counted < 0.005)
-        .unwrap_or(counted)
-}
-
 /// Length of a picture that is the only one.
 const NOMINAL_PICTURE: Ticks = Ticks::new(3000);
 
 /// Entries that wait behind a decoder that is slow to begin: more than the sound
 /// beside [`AHEAD`] pictures, so that it bounds nothing but odd interleavings.
 const MAX_WAITING: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counted_rates_snap_to_the_rate_in_use() {
-        assert_eq!(common_rate(59.0 / 1.9686), 30_000.0 / 1001.0);
-        assert_eq!(common_rate(30.0), 30.0);
-        assert_eq!(common_rate(24.98), 25.0);
-        assert_eq!(common_rate(12.5), 12.5);
-    }
-}

@@ -1,0 +1,129 @@
+use std::sync::Arc;
+
+use codec::video::{Backend, Encoder, EncoderConfig, open_encoder};
+use media::{Picture, Preset, Rung};
+use packager::Segment;
+use testkit::tsprobe::Prober;
+
+use super::*;
+
+/// Keeps the segments of each output.
+#[derive(Default)]
+struct Kept(Vec<Vec<Segment>>);
+
+impl Sink for Kept {
+    fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
+        self.0.resize(outputs.len(), Vec::new());
+        for (index, segment) in batch {
+            self.0[index].push(segment);
+        }
+    }
+}
+
+/// Leaves out what it may: two of three pictures, and the last ones of all.
+struct LeavesOut {
+    encoder: Box<dyn Encoder>,
+    count: u32,
+}
+
+impl Encoder for LeavesOut {
+    fn encode(&mut self, picture: &Picture, key: bool) -> Result<Option<AccessUnit>, codec::Error> {
+        self.count += 1;
+        if !key && (!self.count.is_multiple_of(3) || self.count > 96) {
+            return Ok(None);
+        }
+        self.encoder.encode(picture, key)
+    }
+
+    fn config(&self) -> &Arc<TrackConfig> {
+        self.encoder.config()
+    }
+}
+
+fn settings(rungs: Vec<Rung>) -> Settings {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+    Settings {
+        rungs,
+        segment: Ticks::SECOND,
+        passthrough: config::Config::default().hls.passthrough,
+        wait_for_video: Ticks::from_millis(60_000),
+        audio: config::Config::default().audio,
+        first_number: 0,
+        backend: Backend::RustyH264,
+        limits: codec::Limits::default(),
+        pool: Arc::new(pool.unwrap()),
+        hints: Arc::default(),
+        stats: Arc::default(),
+        lagged: Arc::default(),
+    }
+}
+
+/// `count` pictures at 25 a second, coded.
+fn source(size: Size, count: u32) -> Vec<AccessUnit> {
+    let mut encoder = open_encoder(&EncoderConfig {
+        size,
+        frame_rate: 25.0,
+        video_kbps: 600,
+        max_kbps: 642,
+        buffer_kbits: 900,
+        preset: Preset::default(),
+        threads: 1,
+    })
+    .unwrap();
+    let at = |index| Timestamp::ZERO + Ticks::from_periods(index, 25);
+    (0..count)
+        .filter_map(|index| {
+            let picture = testkit::moving_pattern(size, index, at(index.into()));
+            encoder.encode(&picture, index % 50 == 0).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_rung_that_leaves_pictures_out_keeps_its_segments_true() {
+    let rung = |name, height| Rung::new(name, Size::new(160, height), 200, 214, 300).unwrap();
+    let settings = settings(vec![rung("low", 48), rung("high", 96)]);
+    let stats = Arc::clone(&settings.stats);
+    let mut ladder = Ladder::new(settings, Kept::default());
+    for (index, unit) in source(Size::new(160, 96), 110).into_iter().enumerate() {
+        ladder.push(unit).unwrap();
+        if index == 2 {
+            ladder.settle().unwrap();
+            ladder.lines[0].swap_encoder(|encoder| Box::new(LeavesOut { encoder, count: 0 }));
+        }
+    }
+    let rungs = ladder.finish().unwrap().0;
+    let times = |segments: &[Segment]| -> Vec<_> {
+        let times = segments.iter();
+        times
+            .map(|one| (one.number, one.start, one.duration))
+            .collect()
+    };
+    assert_eq!(times(&rungs[0]), times(&rungs[1]));
+    let lengths = rungs[0].iter().map(|segment| segment.duration.get());
+    assert_eq!(
+        lengths.collect::<Vec<_>>(),
+        [90_000, 90_000, 90_000, 90_000, 36_000]
+    );
+    let pictures = |segments: &[Segment]| -> Vec<usize> {
+        let mut prober = Prober::new();
+        let probed = segments
+            .iter()
+            .map(|one| prober.segment(&one.data).unwrap());
+        probed.map(|probed| probed.video.len()).collect()
+    };
+    assert_eq!(pictures(&rungs[1]), [25, 25, 25, 25, 10]);
+    let few = pictures(&rungs[0]);
+    assert!(
+        few[1..4].iter().all(|&count| (8..=10).contains(&count)),
+        "{few:?}"
+    );
+    assert_eq!(few[4], 1, "the key picture alone");
+    let low = stats
+        .rungs()
+        .into_iter()
+        .find(|count| count.rung == "low")
+        .unwrap();
+    assert_eq!(low.encoded as usize, few.iter().sum::<usize>());
+    assert_eq!(low.encoded + low.skipped, 110);
+}

@@ -224,3 +224,63 @@ fn no_picture_overflows_the_decoders_buffer_whatever_comes() {
         }
     }
 }
+
+/// Rows of letters of two strokes, which move up by a line a second.
+fn terminal(size: Size, index: u32) -> Picture {
+    let mut picture = Picture::black(size, at(index));
+    for y in 0..size.height {
+        let line = (y + index / 30 * 12) / 12;
+        if (y + index / 30 * 12) % 12 >= 8 {
+            continue;
+        }
+        let width = size.width as usize;
+        let row = &mut picture.planes[0].row_mut(y as usize)[..width];
+        for (x, sample) in row.iter_mut().enumerate() {
+            let letter = (x / 8 * 31 + line as usize * 17) % 5;
+            *sample = if x % 8 == 1 || x % 8 == 3 + letter {
+                220
+            } else {
+                16
+            };
+        }
+    }
+    picture
+}
+
+#[test]
+fn a_stream_may_go_from_film_to_a_screen_and_back() {
+    let size = Size::new(640, 360);
+    let picture = |index: u32| match index / 180 % 2 {
+        0 => testkit::moving_pattern(size, index, at(index)),
+        _ => terminal(size, index),
+    };
+    let key = |index: u32| index.is_multiple_of(60);
+    let config = config(size, 30.0, 800);
+    // `encode` checks that the track's configuration stays the same one.
+    let units = encode(&config, 540, picture, key);
+    for unit in units.iter().filter(|unit| key(index_of(unit))) {
+        assert!(unit.key, "{:?}", unit.pts);
+    }
+    assert!(fullest(&units, config.max_kbps) <= f64::from(config.buffer_kbits));
+    let directory = tempfile::tempdir().unwrap();
+    let path = common::write_annex_b(directory.path().join("out.h264"), &units);
+    assert_eq!(common::decode(&path).len(), units.len() * 640 * 360 * 3 / 2);
+    let camera = EncoderConfig {
+        preset: Preset::Fast,
+        ..config
+    };
+    // What the tools for screens are for: the second half of the text, when
+    // they are at work, takes less than without them.
+    let late = |units: &[AccessUnit]| -> usize {
+        let late = units
+            .iter()
+            .filter(|unit| (240..360).contains(&index_of(unit)));
+        late.map(|unit| unit.data.len()).sum()
+    };
+    let without = encode(&camera, 540, picture, key);
+    assert!(late(&units) < late(&without));
+}
+
+fn index_of(unit: &AccessUnit) -> u32 {
+    ((unit.pts - Timestamp::ZERO).as_secs_f64() * 30.0).round() as u32
+}

@@ -5,6 +5,7 @@ mod ffi;
 mod level;
 mod openh264;
 mod rate;
+mod screen;
 mod soften;
 
 use std::sync::Arc;
@@ -21,9 +22,9 @@ pub trait Encoder: Send {
     /// buffer has no room for it; never one that must be a key picture.
     ///
     /// The unit is a key unit for the first picture and wherever `force_key`
-    /// says so. One comes unasked in a single case: when a picture overflowed
-    /// the decoder buffer against all expectation (a cut to noise), it is coded
-    /// once more, coarser and without need of the one thrown away.
+    /// says so. Others come unasked, rarely: a picture that overflowed the decoder
+    /// buffer against all expectation (a cut to noise) is coded once more, coarser
+    /// and without need of the one thrown away; and a screen's changes of scene.
     fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error>;
 
     /// The track's configuration, the same `Arc` that its units carry. Known

@@ -8,6 +8,7 @@
 # bbb720         the same at 1280x720
 # bbb720-fits    the same at 2500 kbit/s, at most 2800: passthrough takes it
 # bbb1080p60     60 different pictures a second: the film, two and a half times as fast
+# street         a real fixed camera over a street, pedestrians, 768x576 enlarged, played at 25 a second
 # camera         a snowboarding opossum: an action camera, 1280x720, 29.97 a second
 # grain          the same under grain, as a camera's sensor gives it in poor light
 # screen         a terminal, an editor and a page: text that scrolls, windows that change
@@ -55,6 +56,19 @@ opossum() {
     mv "$sources/opossum_snow.mp4" "$opossum"
 }
 
+street() {
+    street=$sources/vtest.avi
+    [ ! -e "$street" ] || return 0
+    say "fetching the street (96 MB, once)"
+    local work; work=$(mktemp -d)
+    chmod 755 "$work"
+    (cd "$work" && apt-get download -qq opencv-doc 2>/dev/null) || die "the street cannot be fetched: is Debian's opencv-doc in reach (apt-get update)?"
+    dpkg-deb --fsys-tarfile "$work"/opencv-doc_*.deb | tar -xO ./usr/share/doc/opencv-doc/examples/data/vtest.avi >"$work/vtest.avi"
+    has 45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf "$work/vtest.avi" || die "the street is not the one that was measured with"
+    mv "$work/vtest.avi" "$street"
+    rm -r "$work"
+}
+
 ff() { ffmpeg -v error -y "$@"; }
 obs=(-c:v libx264 -preset veryfast -profile:v high -bf 2 -pix_fmt yuv420p)
 rate() { echo "-b:v $1k -maxrate $2k -bufsize $3k"; }
@@ -77,6 +91,10 @@ make_bbb720-fits() {
 make_bbb1080p60() {
     film
     ff -stream_loop -1 -i "$film" "${tone[@]}" -map 0:v -map 1:a -t 24 -vf "setpts=N/60/TB,fps=60" "${obs[@]}" $(rate 9000 9000 18000) -g 120 "${sound[@]}" "$1"
+}
+make_street() {
+    street
+    ff -r 25 -i "$street" "${tone[@]}" -map 0:v -map 1:a -t 30 -vf scale=1280:720:flags=lanczos "${obs[@]}" $(rate 6000 6000 12000) -g 50 "${sound[@]}" "$1"
 }
 make_camera() {
     opossum
@@ -129,7 +147,7 @@ make_still() {
         "${obs[@]}" $(rate 6000 6000 12000) -g 60 "${sound[@]}" "$1"
 }
 
-all=(bbb1080 bbb720 bbb720-fits bbb1080p60 camera grain screen noise cuts still)
+all=(bbb1080 bbb720 bbb720-fits bbb1080p60 street camera grain screen noise cuts still)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name; do
     [[ " ${all[*]} " == *" $name "* ]] || die "no clip called $name: ${all[*]}"

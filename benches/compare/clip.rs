@@ -43,7 +43,7 @@ pub(crate) enum About {
     CostModel,
 }
 
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind {
         name: "bbb1080",
         what: "Big Buck Bunny, 1920x1080, 30 a second, 6 Mbit/s High with 2 B-frames",
@@ -61,6 +61,12 @@ pub(crate) const KINDS: [Kind; 10] = [
         what: "the same at 2500 kbit/s, at most 2800",
         about: About::Quality,
         fits: true,
+    },
+    Kind {
+        name: "street",
+        what: "fixed camera over a street, 1280x720 (enlarged from 768x576), 25 a second",
+        about: About::Quality,
+        fits: false,
     },
     Kind {
         name: "camera",

@@ -15,8 +15,7 @@ use weir_server::{cpu, health, logging, publish, serve, transcode};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    if let Some(missing) = cpu::missing() {
-        eprintln!("weir: {missing}");
+    if cpu::is_too_old() {
         return ExitCode::FAILURE;
     }
     run()

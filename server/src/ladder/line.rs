@@ -171,9 +171,10 @@ impl Line {
     }
 
     /// The picture last coded, at this rung's size, unless the source has just
-    /// that size and nothing was scaled or sharpened.
+    /// that size and nothing was scaled or sharpened, or the rung rests.
     pub(super) fn scaled(&self) -> Option<&Picture> {
-        self.scaler.as_ref().map(|_| &self.scaled)
+        let awake = self.scaler.as_ref().filter(|_| self.encoder.is_some());
+        awake.map(|_| &self.scaled)
     }
 
     fn interval(&self) -> Option<Ticks> {

@@ -58,8 +58,8 @@ fn settings(rungs: Vec<Rung>) -> Settings {
     }
 }
 
-/// `count` pictures at 25 a second, coded.
-fn source(size: Size, count: u32) -> Vec<AccessUnit> {
+/// `count` pictures at 25 a second, coded, every `key`th a key picture.
+fn source(size: Size, count: u32, key: u32) -> Vec<AccessUnit> {
     let mut encoder = open_encoder(&EncoderConfig {
         size,
         frame_rate: 25.0,
@@ -74,7 +74,7 @@ fn source(size: Size, count: u32) -> Vec<AccessUnit> {
     (0..count)
         .filter_map(|index| {
             let picture = testkit::moving_pattern(size, index, at(index.into()));
-            encoder.encode(&picture, index % 50 == 0).unwrap()
+            encoder.encode(&picture, index % key == 0).unwrap()
         })
         .collect()
 }
@@ -85,7 +85,7 @@ fn a_rung_that_leaves_pictures_out_keeps_its_segments_true() {
     let settings = settings(vec![rung("low", 48), rung("high", 96)]);
     let stats = Arc::clone(&settings.stats);
     let mut ladder = Ladder::new(settings, Kept::default());
-    for (index, unit) in source(Size::new(160, 96), 110).into_iter().enumerate() {
+    for (index, unit) in source(Size::new(160, 96), 110, 50).into_iter().enumerate() {
         ladder.push(unit).unwrap();
         if index == 2 {
             ladder.settle().unwrap();
@@ -126,4 +126,36 @@ fn a_rung_that_leaves_pictures_out_keeps_its_segments_true() {
         .unwrap();
     assert_eq!(low.encoded as usize, few.iter().sum::<usize>());
     assert_eq!(low.encoded + low.skipped, 110);
+}
+
+/// Keeps the brightest luma of each picture that stands for the stream.
+#[derive(Default)]
+struct Thumbnails(Vec<u8>);
+
+impl Sink for Thumbnails {
+    fn segments(&mut self, _: &[Output], _: Vec<(usize, Segment)>) {}
+
+    fn key_picture(&mut self, picture: &Picture) {
+        let (width, height) = picture.plane_size(0);
+        let rows = (0..height).flat_map(|y| &picture.planes[0].row(y)[..width]);
+        self.0.push(rows.copied().max().unwrap());
+    }
+}
+
+#[test]
+fn a_sharpened_rung_that_rests_does_not_stand_for_the_stream_with_a_picture_of_old() {
+    let size = Size::new(160, 96);
+    let mut rung = Rung::new("only", size, 600, 642, 900).unwrap();
+    rung.sharpen = 0.5;
+    let mut settings = settings(vec![rung]);
+    settings.passthrough = config::Passthrough::Auto;
+    let mut ladder = Ladder::new(settings, Thumbnails::default());
+    for unit in source(size, 100, 25) {
+        ladder.push(unit).unwrap();
+    }
+    ladder.settle().unwrap();
+    assert!(ladder.passthrough.is_on());
+    let brightest = ladder.finish().unwrap().0;
+    assert!(brightest.len() >= 3);
+    assert!(brightest.iter().all(|&luma| luma > 100), "{brightest:?}");
 }

@@ -80,11 +80,12 @@ impl Estimate {
 /// The policy of [`Meter::bandwidth`]: until a whole window has been measured
 /// the estimate, or what was measured where that is more. From then on the
 /// measurement, but never less than the limits of a live stream allow to say of
-/// the estimate, a whole decoder buffer in one segment included (measured peak at most 125 % of BANDWIDTH, measured average at
-/// most 110 % of AVERAGE-BANDWIDTH, Apple's authoring specification 1.28 and
-/// 1.29): players read the multivariant playlist once, and a still picture may
-/// become an action scene. After settling the values only grow, in steps with a
-/// margin, so that they do not flap.
+/// the estimate, a whole decoder buffer in one segment included (measured peak
+/// at most 125 % of BANDWIDTH, measured average at most 110 % of
+/// AVERAGE-BANDWIDTH, Apple's authoring specification 1.28 and 1.29): players
+/// read the multivariant playlist once, and a still picture may become an action
+/// scene. After settling the values only grow, in steps with a margin, so that
+/// they do not flap.
 #[derive(Clone, Debug)]
 pub struct Meter {
     target: Ticks,

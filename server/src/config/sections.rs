@@ -199,6 +199,12 @@ impl Reader<'_> {
                 format!("name {name:?} is reserved")
             }
             Ok(mut rung) => {
+                if u64::from(buffer_kbits) * 3 < u64::from(video_kbps) {
+                    self.warnings.push(format!(
+                        "{} = {buffer_kbits}: under a third of a second of video_kbps, key pictures are coarse and the average is not reached",
+                        item.name("buffer_kbits"),
+                    ));
+                }
                 rung.max_fps = max_fps?;
                 rung.preset = preset?.unwrap_or_default();
                 rung.sharpen = sharpen?.unwrap_or(0.0);

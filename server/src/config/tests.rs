@@ -537,6 +537,14 @@ fn a_choice_worth_a_second_look_is_warned_about() {
             "rtmp.grace = \"30s\" is taken as \"0s\": this build ends a broadcast when its publisher is lost"
         ]
     );
+    let rung = "[[hls.rung]]\nname = \"a\"\nwidth = 640\nheight = 360\nvideo_kbps = 900\n";
+    assert_eq!(
+        warnings(&format!("{rung}buffer_kbits = 299")),
+        [
+            "hls.rung[1].buffer_kbits = 299: under a third of a second of video_kbps, key pictures are coarse and the average is not reached"
+        ]
+    );
+    assert!(warnings(&format!("{rung}buffer_kbits = 300")).is_empty());
     assert!(warnings("").is_empty());
 }
 

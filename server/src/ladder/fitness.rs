@@ -183,7 +183,7 @@ impl Bounds {
     fn of(rung: &Rung) -> Self {
         Self {
             max_fps: line::most_fps(rung),
-            rate: i64::from(rung.max_kbps) * 1000 * 11 / 10,
+            rate: i64::from(allowed(rung).max_kbps) * 1000,
             size: i64::from(rung.buffer_kbits) * 1000,
             level: 0,
             at: None,
@@ -203,6 +203,14 @@ impl Bounds {
         self.level = level.min(self.size);
         level <= self.size
     }
+}
+
+/// What a source that stands in for the rung may take: a tenth more than its
+/// highest rate.
+pub(super) fn allowed(rung: &Rung) -> Rung {
+    let mut allowed = rung.clone();
+    allowed.max_kbps = rung.max_kbps * 11 / 10;
+    allowed
 }
 
 /// The rung that a source of this configuration can stand in for: the highest
@@ -253,6 +261,7 @@ const LONGEST_LOOK: Ticks = Ticks::from_millis(10_000);
 mod tests {
     use bytes::Bytes;
     use media::Size;
+    use packager::rates::{Estimate, Meter};
 
     use super::*;
 
@@ -372,6 +381,22 @@ mod tests {
         let (ms, why) = first.unwrap();
         assert_eq!(why, Unfit::Rate);
         assert!((25_000..27_000).contains(&ms), "{ms}");
+    }
+
+    #[test]
+    fn a_segment_as_full_as_the_bucket_allows_is_within_the_playlists_limit() {
+        let rung = ladder().swap_remove(1);
+        for seconds in [1, 2, 4, 6, 10] {
+            let target = Ticks::new(seconds * Ticks::HZ);
+            let estimate = Estimate::of_rung(&allowed(&rung), 128, 30.0);
+            let mut meter = Meter::new(target, target, estimate);
+            meter.push(1, target);
+            assert!(meter.bandwidth().settled);
+            let bounds = Bounds::of(&rung);
+            let most = (bounds.rate + 128_000) * seconds + bounds.size;
+            let rate = most as f64 / seconds as f64 * 188.0 / 184.0;
+            assert!(rate <= meter.bandwidth().peak as f64 * 1.25, "{seconds}");
+        }
     }
 
     #[test]

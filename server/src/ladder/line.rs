@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn rungs_of_one_boundsare_all_kept() {
+    fn rungs_of_one_box_are_all_kept() {
         let rung = |name, kbps| Rung::new(name, Size::new(640, 360), kbps, kbps, 1200).unwrap();
         assert_eq!(
             choose(

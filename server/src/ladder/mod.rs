@@ -433,6 +433,12 @@ impl<S: Sink> Ladder<S> {
             self.segmenters.push(self.segmenter());
             self.lines.push(line);
         }
+        if self.settings.passthrough == config::Passthrough::Auto
+            && let Some(top) = self.top()
+        {
+            let index = self.outputs.len() - self.lines.len() + top;
+            self.outputs[index].rung = Some(fitness::allowed(self.lines[top].rung()));
+        }
         self.force = Force::Cut;
         Ok(())
     }

@@ -62,7 +62,8 @@ pub struct Output {
     pub name: String,
     /// Whether the multivariant playlist offers it.
     pub listed: bool,
-    /// The rung coded here; `None` for sound alone.
+    /// The rung, with the highest rate that may come of it, the source's own
+    /// units included; `None` for sound alone.
     pub rung: Option<Rung>,
     /// Size of the pictures.
     pub size: Option<Size>,

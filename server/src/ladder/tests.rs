@@ -159,3 +159,22 @@ fn a_sharpened_rung_that_rests_does_not_stand_for_the_stream_with_a_picture_of_o
     assert!(brightest.len() >= 3);
     assert!(brightest.iter().all(|&luma| luma > 100), "{brightest:?}");
 }
+
+#[test]
+fn where_the_source_may_be_the_top_rung_more_is_to_be_expected_of_that_one() {
+    let rung = |name, height| Rung::new(name, Size::new(160, height), 200, 214, 300).unwrap();
+    let most = |passthrough| {
+        let mut settings = settings(vec![rung("low", 48), rung("high", 96)]);
+        settings.passthrough = passthrough;
+        let mut ladder = Ladder::new(settings, Kept::default());
+        for unit in source(Size::new(160, 96), 60, 25) {
+            ladder.push(unit).unwrap();
+        }
+        ladder.settle().unwrap();
+        let outputs = ladder.outputs.iter();
+        let rungs = outputs.filter_map(|output| output.rung.as_ref());
+        rungs.map(|rung| rung.max_kbps).collect::<Vec<_>>()
+    };
+    assert_eq!(most(config::Passthrough::Off), [214, 214]);
+    assert_eq!(most(config::Passthrough::Auto), [214, 235]);
+}

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -50,65 +50,97 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         lagged: Arc::default(),
     };
     let (hints, stats) = (Arc::clone(&settings.hints), Arc::clone(&settings.stats));
-    let mut ladder = Ladder::new(settings, Files::new(out, config.hls.segment));
+    let mut files = Files::new(out, config.hls.segment);
+    let mut progress = Progress::new(length);
+    let ended = Ladder::new(settings, &mut files);
+    let ended = feed(&mut *source, ended, &hints, &mut progress)
+        .with_context(|| input.display().to_string());
+    for note in files.notes.drain(..) {
+        progress.say(&note);
+    }
+    let damaged = stats.damaged.load(std::sync::atomic::Ordering::Relaxed);
+    match (ended, files.finish()) {
+        (Ok(()), summary) => progress.finish(&summary?, damaged),
+        // Nothing came of it: why is said by the reason alone.
+        (Err(error), Err(_)) => return Err(error),
+        // What came before is still worth having: a recorder that was killed leaves such files.
+        (Err(error), Ok(summary)) => {
+            progress.finish(&summary, damaged);
+            return Err(error.context("what came before this was transcoded"));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the whole of `source` through the ladder. Where the file breaks off, or
+/// goes on with what cannot be read, the ladder is finished all the same.
+fn feed(
+    source: &mut dyn Read,
+    mut ladder: Ladder<&mut Files>,
+    hints: &Mutex<Hints>,
+    progress: &mut Progress,
+) -> Result<()> {
     let mut demuxer = Demuxer::new(flv::Config::default());
     let mut reader = Reader::new(flv::file::Limits::default());
-    let mut progress = Progress::new(length);
     let mut block = vec![0; 256 << 10];
-    loop {
-        let count = source
-            .read(&mut block)
-            .with_context(|| format!("{} cannot be read", input.display()))?;
-        if count == 0 {
-            break;
-        }
+    let ended = loop {
+        let count = match source.read(&mut block) {
+            Ok(0) => break reader.finish().map_err(anyhow::Error::from),
+            Ok(count) => count,
+            Err(error) => break Err(error).context("reading it"),
+        };
         reader.push(&block[..count]);
-        while let Some(tag) = reader.next_tag()? {
-            let unit = match tag.kind {
-                TagKind::Video => demuxer.video(tag.timestamp_ms, tag.body),
-                TagKind::Audio => demuxer.audio(tag.timestamp_ms, tag.body),
-                TagKind::Script => {
-                    if let Some(metadata) = demuxer.script(&tag.body) {
-                        // What came before is judged by what was said before.
-                        ladder.settle()?;
-                        *hints.lock().unwrap_or_else(PoisonError::into_inner) =
-                            Hints::from(&metadata);
-                    }
-                    continue;
-                }
-            };
-            match unit {
-                Ok(Some(unit)) => {
-                    progress.at(unit.dts);
-                    ladder.push(unit)?;
-                }
-                Ok(None) => {}
-                Err(error) if error.is_fatal() => return Err(error.into()),
-                Err(error) => {
-                    progress.say(&format!("skipped: tag at byte {}: {error}", tag.offset))
-                }
-            }
+        let read = take_tags(&mut reader, &mut demuxer, &mut ladder, hints, progress)?;
+        if read.is_err() {
+            break read;
         }
         progress.read(count);
         ladder.sink().check()?;
         for note in ladder.sink_mut().notes.drain(..) {
             progress.say(&note);
         }
-    }
-    let cut_short = reader.finish().err();
-    let mut files = ladder.finish()?;
-    files.check()?;
-    for note in files.notes.drain(..) {
-        progress.say(&note);
-    }
-    let summary = files.finish()?;
-    let damaged = stats.damaged.load(std::sync::atomic::Ordering::Relaxed);
-    progress.finish(&summary, damaged);
-    match cut_short {
-        // What came before is still worth having: a recorder that was killed leaves such files.
-        Some(error) => Err(error)
-            .with_context(|| format!("{}: what came before this was transcoded", input.display())),
-        None => Ok(()),
+    };
+    let finished = ladder.finish();
+    ended?;
+    finished?.check()
+}
+
+/// Takes the tags that are complete. The inner error is the file's, the outer
+/// one the ladder's.
+fn take_tags(
+    reader: &mut Reader,
+    demuxer: &mut Demuxer,
+    ladder: &mut Ladder<&mut Files>,
+    hints: &Mutex<Hints>,
+    progress: &mut Progress,
+) -> Result<Result<()>> {
+    loop {
+        let tag = match reader.next_tag() {
+            Ok(Some(tag)) => tag,
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let unit = match tag.kind {
+            TagKind::Video => demuxer.video(tag.timestamp_ms, tag.body),
+            TagKind::Audio => demuxer.audio(tag.timestamp_ms, tag.body),
+            TagKind::Script => {
+                if let Some(metadata) = demuxer.script(&tag.body) {
+                    // What came before is judged by what was said before.
+                    ladder.settle()?;
+                    *hints.lock().unwrap_or_else(PoisonError::into_inner) = Hints::from(&metadata);
+                }
+                continue;
+            }
+        };
+        match unit {
+            Ok(Some(unit)) => {
+                progress.at(unit.dts);
+                ladder.push(unit)?;
+            }
+            Ok(None) => {}
+            Err(error) if error.is_fatal() => return Ok(Err(error.into())),
+            Err(error) => progress.say(&format!("skipped: tag at byte {}: {error}", tag.offset)),
+        }
     }
 }
 

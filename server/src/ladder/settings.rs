@@ -102,3 +102,18 @@ pub trait Sink {
     /// A picture that starts a key period, at the lowest rung's size.
     fn key_picture(&mut self, _picture: &Picture) {}
 }
+
+/// For those who want it back whatever becomes of the ladder.
+impl<S: Sink> Sink for &mut S {
+    fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
+        (**self).segments(outputs, batch);
+    }
+
+    fn passing(&mut self, rung: &str, now: Result<(), Unfit>) {
+        (**self).passing(rung, now);
+    }
+
+    fn key_picture(&mut self, picture: &Picture) {
+        (**self).key_picture(picture);
+    }
+}

@@ -194,7 +194,7 @@ fn a_file_that_is_no_flv_is_refused_with_the_place() {
 }
 
 #[test]
-fn garbage_after_good_tags_is_refused_with_the_place() {
+fn garbage_after_good_tags_is_refused_with_the_place_and_what_came_before_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("torn.flv");
     let mut data = std::fs::read(small()).expect("a clip");
@@ -205,6 +205,24 @@ fn garbage_after_good_tags_is_refused_with_the_place() {
     let output = transcode(&file.to_string_lossy(), dir.path(), None);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("at byte "), "{}", said(&output));
+    let show = Show::on_disk(&dir.path().join("out"));
+    assert!(!show.rungs.is_empty());
+}
+
+#[test]
+fn what_came_before_pictures_that_cannot_be_decoded_is_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let video = "testsrc2=size=320x180:rate=25:duration=2";
+    let coded = ["-c:v", "libx264", "-pix_fmt", "yuv444p"];
+    let refused = clip("444", &[&["-f", "lavfi", "-i", video][..], &coded].concat());
+    let mut data = std::fs::read(small()).expect("a clip");
+    data.extend(&std::fs::read(refused).expect("a clip")[FLV_HEADER..]);
+    let file = dir.path().join("both.flv");
+    std::fs::write(&file, data).expect("a file");
+    let output = transcode(&file.to_string_lossy(), dir.path(), None);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("4:4:4"), "{}", said(&output));
+    assert!(!Show::on_disk(&dir.path().join("out")).rungs.is_empty());
 }
 
 #[test]
@@ -225,3 +243,6 @@ fn an_input_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("nowhere.flv"), "{}", said(&output));
 }
+
+/// The header of an FLV file and the length of no tag before the first.
+const FLV_HEADER: usize = 13;

@@ -243,7 +243,13 @@ impl Control {
 
     fn advance(&mut self, pts: Timestamp) {
         if let Some(last) = self.last {
-            let passed = (pts - last).as_secs_f64().clamp(0.0, LONGEST_INTERVAL);
+            let passed = (pts - last).as_secs_f64();
+            if (-LONGEST_INTERVAL..0.0).contains(&passed) {
+                // What has drained must not drain again when it comes back to now.
+                return;
+            }
+            // Further back, time begins anew.
+            let passed = passed.clamp(0.0, LONGEST_INTERVAL);
             self.bucket.drain(passed);
             let savings = SAVINGS * self.settings.buffer_kbits;
             self.debt = (self.debt - self.settings.video_kbps * passed).max(-savings);

@@ -8,31 +8,37 @@
 /// Whether the CPU lacks something that the build needs. If so, standard error
 /// was told what.
 pub fn is_too_old() -> bool {
-    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
-    let too_old = x86_64_v3::is_missing();
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    #[cfg(target_arch = "x86_64")]
+    let too_old = x86_64::is_too_old();
+    #[cfg(not(target_arch = "x86_64"))]
     let too_old = false;
     too_old
 }
 
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
-mod x86_64_v3 {
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     use std::io::Write as _;
 
-    pub(super) fn is_missing() -> bool {
-        let lacking = lacking();
+    pub(super) fn is_too_old() -> bool {
+        let lacking = lacking() & NEEDED;
         if lacking == 0 {
             return false;
         }
-        say("weir: this weir is built for x86-64-v3 (2013 and later) and this CPU lacks");
+        say("weir: this CPU lacks");
         for (bit, name) in NAMES.iter().enumerate() {
             if lacking >> bit & 1 == 1 {
                 say(" ");
                 say(name);
             }
         }
-        say("; build one for it with RUSTFLAGS=\"-C target-cpu=x86-64\" cargo build --release\n");
+        if lacking & OF_V2 == 0 {
+            say(", and this weir is built for x86-64-v3 (2013 and later); build one for it with ");
+            say("RUSTFLAGS=\"-C target-cpu=x86-64-v2\" cargo build --release\n");
+        } else {
+            say("; weir needs x86-64-v2 (2009 and later). A virtual machine may have to be given ");
+            say("the model of its host's CPU\n");
+        }
         true
     }
 
@@ -42,10 +48,19 @@ mod x86_64_v3 {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
-    /// What the level has beyond x86-64-v2, in the order of [`lacking`]'s bits.
-    static NAMES: [&str; 9] = [
-        "AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA", "LZCNT", "MOVBE", "OSXSAVE",
+    /// What levels 2 and 3 of x86-64 have beyond level 1, in the order of
+    /// [`lacking`]'s bits.
+    static NAMES: [&str; 13] = [
+        "SSSE3", "SSE4.1", "SSE4.2", "POPCNT", "AVX", "AVX2", "BMI1", "BMI2", "F16C", "FMA",
+        "LZCNT", "MOVBE", "OSXSAVE",
     ];
+    const OF_V2: u32 = 0b1111;
+    /// Level 2 always: the decoder uses SSSE3 without asking.
+    const NEEDED: u32 = if cfg!(target_feature = "avx2") {
+        u32::MAX
+    } else {
+        OF_V2
+    };
 
     /// A bit for each of [`NAMES`] that the CPU does not have.
     ///
@@ -66,14 +81,18 @@ mod x86_64_v3 {
             },
         );
         let not = |register: u32, bit: u32, place: u32| (!register >> bit & 1) << place;
-        not(one, 28, 0)
-            | not(seven, 5, 1)
-            | not(seven, 3, 2)
-            | not(seven, 8, 3)
-            | not(one, 29, 4)
-            | not(one, 12, 5)
-            | not(extended, 5, 6)
-            | not(one, 22, 7)
-            | not(one, 27, 8)
+        not(one, 9, 0)
+            | not(one, 19, 1)
+            | not(one, 20, 2)
+            | not(one, 23, 3)
+            | not(one, 28, 4)
+            | not(seven, 5, 5)
+            | not(seven, 3, 6)
+            | not(seven, 8, 7)
+            | not(one, 29, 8)
+            | not(one, 12, 9)
+            | not(extended, 5, 10)
+            | not(one, 22, 11)
+            | not(one, 27, 12)
     }
 }

@@ -33,6 +33,7 @@ step_scripts() {
     for file in scripts/*.sh .ci/run; do bash -n "$file"; done
     for file in server/web/*.js tests/browser/*.mjs; do node --check "$file"; done
     node --test tests/browser/snapshot.test.mjs
+    scripts/encoding.sh check
 }
 
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }

@@ -13,7 +13,7 @@
 #
 #   CLIPS="bbb720 camera"        those clips alone (scripts/clips.sh lists them)
 #   CONTESTANTS="original weir"  original x264 openh264 weir weir-fast weir-quality
-#                                weir-passthrough weir-other
+#                                weir-passthrough weir-sound weir-other
 #   RUNS=3                       rounds; contestants take turns, medians are reported
 #   VMAF=0                       leave out VMAF, by far the longest part
 #   SECONDS_LIVE=30              length of each measurement of a live server (cost)

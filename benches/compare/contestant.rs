@@ -27,15 +27,17 @@ pub(crate) enum Contestant {
     WeirQuality,
     /// weir with `hls.passthrough = "auto"`.
     WeirPassthrough,
+    /// weir with `audio.mode = "encode"`: it copies sound that players can take.
+    WeirSound,
     /// Another build of weir.
     WeirOther,
 }
 
 use Contestant::{
-    OpenH264, Original, Weir, WeirFast, WeirOther, WeirPassthrough, WeirQuality, X264,
+    OpenH264, Original, Weir, WeirFast, WeirOther, WeirPassthrough, WeirQuality, WeirSound, X264,
 };
 
-pub(crate) const ALL: [Contestant; 8] = [
+pub(crate) const ALL: [Contestant; 9] = [
     Original,
     X264,
     OpenH264,
@@ -43,6 +45,7 @@ pub(crate) const ALL: [Contestant; 8] = [
     WeirFast,
     WeirQuality,
     WeirPassthrough,
+    WeirSound,
     WeirOther,
 ];
 
@@ -65,6 +68,7 @@ impl Contestant {
             WeirFast => "weir-fast",
             WeirQuality => "weir-quality",
             WeirPassthrough => "weir-passthrough",
+            WeirSound => "weir-sound",
             WeirOther => "weir-other",
         }
     }
@@ -79,6 +83,7 @@ impl Contestant {
             WeirFast => "weir, preset fast",
             WeirQuality => "weir, preset quality",
             WeirPassthrough => "**weir**, passthrough",
+            WeirSound => "weir, sound encoded anew",
             WeirOther => "weir, the other build",
         }
     }
@@ -99,7 +104,7 @@ impl Contestant {
                 .weir_other
                 .is_none()
                 .then(|| "WEIR_OTHER is not set".to_owned()),
-            WeirFast | WeirQuality | WeirPassthrough => {
+            WeirFast | WeirQuality | WeirPassthrough | WeirSound => {
                 let config = self.write_config(options, rungs)?;
                 let output = Command::new(&options.weir)
                     .args(["config", "check"])
@@ -154,6 +159,7 @@ impl Contestant {
             WeirFast => ladder::config(rungs, "", "preset = \"fast\""),
             WeirQuality => ladder::config(rungs, "", "preset = \"quality\""),
             WeirPassthrough => ladder::config(rungs, "passthrough = \"auto\"", ""),
+            WeirSound => ladder::config(rungs, "", "") + "[audio]\nmode = \"encode\"\n",
             _ => return Ok(None),
         };
         let path = options.work.join(format!("{}.toml", self.name()));

@@ -58,6 +58,9 @@ for clip; do
     [ -e "$clip" ] || [ -e "$target/compare/clips/$clip.flv" ] || die "no clip $clip: scripts/clips.sh makes it"
 done
 ffmpeg=${WEIR_FFMPEG:-$(find "$target/tools" -path '*imageio_ffmpeg*' -name 'ffmpeg-linux*' 2>/dev/null | head -n1)}
+for rung in ${RUNGS:-}; do
+    case $rung in 360 | 480 | 720) ;; *) die "no rung $rung: 360 480 720" ;; esac
+done
 [ -x "$ffmpeg" ] || die "no ffmpeg with libvmaf: scripts/compare.sh clips fetches one, or set WEIR_FFMPEG"
 
 cargo build --release --locked --quiet --package weir-codec --example scale --example encode >&2
@@ -71,7 +74,8 @@ if [ -n "$variants" ]; then
         echo "encoding: building $name" >&2
         fresh
         change "$name"
-        (cd "$copy" && cargo build --release --locked --quiet --package weir-codec --example encode --target-dir "$target/variants/build" 2>"$work/log") ||
+        # Nobody compares their speed: the quickest to build will do.
+        (cd "$copy" && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 cargo build --release --locked --quiet --package weir-codec --example encode --target-dir "$target/variants/build" 2>"$work/log") ||
             { cat "$work/log" >&2; die "the variant $name does not build: mend $list"; }
         cp "$target/variants/build/release/examples/encode" "$work/encode-$name"
     done
@@ -99,18 +103,19 @@ for clip; do
     # What the source's own encoder spent on each picture, in bits.
     export SOURCE_SIZES=$work/sizes
     ffprobe -v error -select_streams v:0 -show_entries packet=pts,size -of csv=p=0 "$file" | sort -t, -k1n | awk -F, '{ print $2 * 8 }' >"$SOURCE_SIZES"
-    for rung in ${RUNGS:-360 480 720}; do
+    larger=$from scaled=$work/source.yuv
+    for rung in 720 480 360; do
         case $rung in
             360) to=640x360 kbps=800 ;;
             480) to=854x480 kbps=1400 ;;
             720) to=1280x720 kbps=2800 ;;
-            *) die "no rung $rung: 360 480 720" ;;
         esac
-        scaled=$work/source.yuv
-        if [ "$from" != "$to" ]; then
-            scaled=$work/scaled.yuv
-            "$tools/scale" "$from" "$to" Lanczos3 0.0 <"$work/source.yuv" >"$scaled"
+        if [ "$larger" != "$to" ]; then
+            "$tools/scale" "$larger" "$to" Lanczos3 0.0 <"$scaled" >"$work/$to.yuv"
+            # As weir does: the next rung is made of this one.
+            larger=$to scaled=$work/$to.yuv
         fi
+        [[ " ${RUNGS:-360 480 720} " = *" $rung "* ]] || continue
         row() { echo "| $(basename "$clip" .flv) | ${rung}p | $1 | $2 | $(vmaf "$fps" "$work/coded.h264" "$from") | $3 |"; }
         weir() { # PROGRAM PRESET NAME
             read -r rate fullest out keys cpu < <("$1" "$to" "$fps" "$kbps" "$2" "$work/coded.h264" <"$scaled")

@@ -6,8 +6,9 @@
 #   scripts/kernels.sh [CLIP ...]    default: bbb1080 and bbb720 of scripts/clips.sh
 #
 #   FRAMES=300      pictures of each clip, from its 5th second on
-#   CASES="Lanczos3 Lanczos3+0.4 ffmpeg-bicubic"
-#                   kernels with a strength of sharpening, and ffmpeg's flags
+#   CASES="Lanczos3 Lanczos3+0.4 Lanczos3-steps ffmpeg-bicubic"
+#                   kernels with a strength of sharpening, or by way of the larger
+#                   rungs, and ffmpeg's flags
 #
 # Markdown on standard output. Needs an ffmpeg with libvmaf and libx264:
 # scripts/compare.sh fetches one, WEIR_FFMPEG=path names another.
@@ -21,23 +22,38 @@ if [ $# -eq 0 ]; then
     set -- "$target/compare/clips/bbb1080.flv" "$target/compare/clips/bbb720.flv"
 fi
 frames=${FRAMES:-300}
-cases=${CASES:-CatmullRom Lanczos2 Cubic75 Lanczos3 Lanczos3+0.4 ffmpeg-bicubic ffmpeg-lanczos}
+cases=${CASES:-CatmullRom Lanczos2 Cubic75 Lanczos3 Lanczos3-steps Lanczos3+0.4 ffmpeg-bicubic ffmpeg-lanczos}
 
 cargo build --release --locked --quiet --package weir-codec --example scale >&2
 scale=$target/release/examples/scale
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# scaled FROM TO CASE: pictures of one size to pictures of another
+scaled() {
+    local from=$1 to=$2 name=${3%-steps} strength=0 rung
+    case $name in *+*) strength=${name#*+} name=${name%+*} ;; esac
+    if [ "${3%-steps}" != "$3" ]; then
+        for rung in 1280x720 854x480; do
+            # The next one in between, and from there on.
+            if [ "${rung%x*}" -lt "${from%x*}" ] && [ "${rung%x*}" -gt "${to%x*}" ]; then
+                "$scale" "$from" "$rung" "$name" 0 | scaled "$rung" "$to" "$3"
+                return
+            fi
+        done
+    fi
+    "$scale" "$from" "$to" "$name" "$strength"
+}
+
 # judge CLIP SIZE WxH KBPS CASE: one row of the table
 judge() {
-    local clip=$1 from=$2 to=$3 kbps=$4 case=$5 name=${5%+*} strength=0
-    case $case in *+*) strength=${case#*+} ;; esac
+    local clip=$1 from=$2 to=$3 kbps=$4 case=$5
     # Neither ffmpeg may drop or double a picture, or they would not be pairs.
     local read=(-ss 5 -i "$clip" -frames:v "$frames" -fps_mode passthrough) raw=(-f rawvideo -pix_fmt yuv420p)
-    if [ "${name#ffmpeg-}" != "$name" ]; then
-        "$ffmpeg" -v error -y "${read[@]}" -vf "scale=${to/x/:}:flags=${name#ffmpeg-}" "${raw[@]}" "$work/scaled.yuv"
+    if [ "${case#ffmpeg-}" != "$case" ]; then
+        "$ffmpeg" -v error -y "${read[@]}" -vf "scale=${to/x/:}:flags=${case#ffmpeg-}" "${raw[@]}" "$work/scaled.yuv"
     else
-        "$ffmpeg" -v error "${read[@]}" "${raw[@]}" - | "$scale" "$from" "$to" "$name" "$strength" >"$work/scaled.yuv"
+        "$ffmpeg" -v error "${read[@]}" "${raw[@]}" - | scaled "$from" "$to" "$case" >"$work/scaled.yuv"
     fi
     "$ffmpeg" -v error -y "${raw[@]}" -s "$to" -r 30 -i "$work/scaled.yuv" -c:v libx264 -preset veryfast -g 60 \
         -b:v "${kbps}k" -maxrate "$((kbps * 107 / 100))k" -bufsize "$((kbps * 3 / 2))k" "$work/coded.mp4"

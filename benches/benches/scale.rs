@@ -30,7 +30,7 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-/// All rungs of a picture, each from the source.
+/// All rungs of a picture: each from the next larger one, or from the source.
 fn ladder(criterion: &mut Criterion, pictures: &[Picture], rungs: &[Size]) {
     let from = pictures[0].size;
     let mut group = criterion.benchmark_group(format!("scale ladder {}p", from.height));
@@ -41,23 +41,28 @@ fn ladder(criterion: &mut Criterion, pictures: &[Picture], rungs: &[Size]) {
     let mut next = || black_box(sources.next().expect("they go round"));
 
     group.bench_function("weir", |bencher| {
+        let mut scalers: Vec<Scaler> = steps(from, rungs).map(in_step).collect();
+        bencher.iter(|| scale_in_steps(&mut scalers, next(), &mut outs));
+    });
+    group.bench_function("weir, each from the source", |bencher| {
         let mut scalers: Vec<Scaler> = rungs.iter().map(|&to| Scaler::new(from, to)).collect();
         bencher.iter(|| scale_all(&mut scalers, next(), &mut outs));
     });
     for filter in [FilterType::CatmullRom, FilterType::Lanczos3] {
         group.bench_function(format!("fast_image_resize {filter:?}"), |bencher| {
             let mut resizer = Resizer::new();
-            bencher.iter(|| resize_all(&mut resizer, filter, next(), &mut outs));
+            bencher.iter(|| resize_in_steps(&mut resizer, filter, next(), &mut outs));
         });
     }
     for path in CpuPath::ALL {
         for kernel in Kernel::ALL {
-            let scaler = |&to: &Size| Scaler::new(from, to).with_kernel(kernel).on(path);
-            let Some(mut scalers) = rungs.iter().map(scaler).collect::<Option<Vec<_>>>() else {
+            let scaler = |step| in_step(step).with_kernel(kernel).on(path);
+            let scalers: Option<Vec<Scaler>> = steps(from, rungs).map(scaler).collect();
+            let Some(mut scalers) = scalers else {
                 continue;
             };
             group.bench_function(format!("{path:?} {kernel:?}"), |bencher| {
-                bencher.iter(|| scale_all(&mut scalers, next(), &mut outs));
+                bencher.iter(|| scale_in_steps(&mut scalers, next(), &mut outs));
             });
         }
     }
@@ -89,28 +94,58 @@ fn each_rung(criterion: &mut Criterion, pictures: &[Picture], rungs: &[Size]) {
     group.finish();
 }
 
+/// From the source to the largest rung, from there to the next.
+fn steps(from: Size, rungs: &[Size]) -> impl Iterator<Item = (Size, Size)> {
+    std::iter::once(from)
+        .chain(rungs.iter().copied())
+        .zip(rungs.iter().copied())
+}
+
+fn in_step((from, to): (Size, Size)) -> Scaler {
+    Scaler::new(from, to)
+}
+
+fn scale_in_steps(scalers: &mut [Scaler], source: &Picture, outs: &mut [Picture]) {
+    let mut larger = source;
+    for (scaler, out) in scalers.iter_mut().zip(outs) {
+        scaler.scale(larger, out);
+        larger = out;
+    }
+}
+
 fn scale_all(scalers: &mut [Scaler], source: &Picture, outs: &mut [Picture]) {
     for (scaler, out) in scalers.iter_mut().zip(outs) {
         scaler.scale(source, out);
     }
 }
 
-/// A plane is an image of one channel to a crate that knows no others.
-fn resize_all(resizer: &mut Resizer, filter: FilterType, source: &Picture, outs: &mut [Picture]) {
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+fn resize_in_steps(
+    resizer: &mut Resizer,
+    filter: FilterType,
+    source: &Picture,
+    outs: &mut [Picture],
+) {
+    let mut larger = source;
     for out in outs {
-        for index in 0..3 {
-            let (from, to) = (source.plane_size(index), out.plane_size(index));
-            let data = &source.planes[index].data;
-            let from = ImageRef::new(from.0 as u32, from.1 as u32, data, PixelType::U8)
-                .expect("rows without padding");
-            let data = &mut out.planes[index].data;
-            let mut to = Image::from_slice_u8(to.0 as u32, to.1 as u32, data, PixelType::U8)
-                .expect("rows without padding");
-            resizer
-                .resize(&from, &mut to, &options)
-                .expect("two images of one kind");
-        }
+        resize(resizer, filter, larger, out);
+        larger = out;
+    }
+}
+
+/// A plane is an image of one channel to a crate that knows no others.
+fn resize(resizer: &mut Resizer, filter: FilterType, source: &Picture, out: &mut Picture) {
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+    for index in 0..3 {
+        let (from, to) = (source.plane_size(index), out.plane_size(index));
+        let data = &source.planes[index].data;
+        let from = ImageRef::new(from.0 as u32, from.1 as u32, data, PixelType::U8)
+            .expect("rows without padding");
+        let data = &mut out.planes[index].data;
+        let mut to = Image::from_slice_u8(to.0 as u32, to.1 as u32, data, PixelType::U8)
+            .expect("rows without padding");
+        resizer
+            .resize(&from, &mut to, &options)
+            .expect("two images of one kind");
     }
 }
 

@@ -1,6 +1,8 @@
 //! One rung's way from picture to access unit: scale, then encode.
 
-use codec::video::{Encoder, EncoderConfig, Scaler, open_encoder};
+use std::sync::Arc;
+
+use codec::video::{Changes, Encoder, EncoderConfig, Scaler, open_encoder};
 use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp};
 
 use super::ahead::Shown;
@@ -12,8 +14,11 @@ pub(super) struct Line {
     size: Size,
     scaler: Option<Scaler>,
     scaled: Picture,
-    /// Number of the samples that `scaled` was made of.
+    /// Number of the samples that `scaled` was made of, and their way.
     content: Option<u64>,
+    way: u64,
+    /// Whether the picture in hand is coded here.
+    wanted: bool,
     settings: EncoderConfig,
     /// None while the source's own units take the place of coded ones.
     encoder: Option<Box<dyn Encoder>>,
@@ -25,16 +30,94 @@ pub(super) struct Line {
 
 /// Codes a picture on all lines, on as many threads of the pool as are free.
 ///
-/// The last line, the dearest by the order of [`choose`], begins at once and the
-/// others are there to be taken: whoever is free takes the next dearest.
+/// A rung is scaled from the next larger one where that can be: the smaller the
+/// picture it is made of, the less work it is. The last line, the dearest by the
+/// order of [`choose`], is scaled and begins to be coded at once; the others are
+/// there to be taken meanwhile, and whoever is free takes the next dearest.
 pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &Stats) {
+    for line in &mut *lines {
+        line.decide(shown.pts(), mark, stats);
+    }
+    let source = Base {
+        picture: &shown.picture,
+        content: shown.content,
+        changes: shown.changes.clone(),
+        way: 0,
+    };
+    code_each(lines, &source, &source, mark, stats);
+}
+
+/// What a rung is scaled from.
+struct Base<'a> {
+    picture: &'a Picture,
+    /// As [`Shown`] has them: what is made of the same is the same.
+    content: u64,
+    changes: Option<Arc<Changes>>,
+    /// The rungs that it was scaled by, one bit each: a ladder has few.
+    way: u64,
+}
+
+fn code_each(lines: &mut [Line], source: &Base<'_>, larger: &Base<'_>, mark: Mark, stats: &Stats) {
     let Some((dearest, others)) = lines.split_last_mut() else {
         return;
     };
+    // Whether the others are coded or not, they are made of the same.
+    let stands_in = dearest.rung.sharpen == 0.0 && dearest.encoder.is_some();
+    let wanted = dearest.wanted || stands_in && others.iter().any(|other| other.wanted);
+    if !wanted {
+        return code_each(others, source, larger, mark, stats);
+    }
+    let (size, needed) = (larger.picture.size, dearest.size);
+    let covers = size.width >= needed.width && size.height >= needed.height;
+    let base = if covers { larger } else { source };
+    let changes = dearest.scale(base, stats);
+    let Line {
+        rung,
+        scaler,
+        scaled,
+        encoder,
+        wanted,
+        coded,
+        ..
+    } = dearest;
+    let (picture, way) = if scaler.is_some() {
+        (&*scaled, base.way | 1 << others.len())
+    } else {
+        (base.picture, base.way)
+    };
+    let made = Base {
+        picture,
+        content: base.content,
+        changes,
+        way,
+    };
+    let next = if stands_in { &made } else { larger };
     rayon::join(
-        || dearest.coded = dearest.code(shown, mark, stats),
-        || code_all(others, shown, mark, stats),
+        || {
+            if let Some(encoder) = encoder.as_mut().filter(|_| *wanted) {
+                *coded = code(&mut **encoder, picture, rung.name(), mark, stats);
+            }
+        },
+        || code_each(others, source, next, mark, stats),
     );
+}
+
+fn code(
+    encoder: &mut dyn Encoder,
+    picture: &Picture,
+    name: &str,
+    mark: Mark,
+    stats: &Stats,
+) -> Result<Option<AccessUnit>, codec::Error> {
+    let coded = stats.timed(Stage::Encode, || {
+        encoder.encode(picture, mark != Mark::Plain)
+    });
+    stats.count(name, |count| match &coded {
+        Ok(Some(_)) => count.encoded += 1,
+        Ok(None) => count.skipped += 1,
+        Err(_) => count.failed += 1,
+    });
+    coded
 }
 
 impl Line {
@@ -65,6 +148,8 @@ impl Line {
             size,
             scaled: Picture::black(size, Timestamp::ZERO),
             content: None,
+            way: 0,
+            wanted: false,
             settings,
             encoder: None,
             due: None,
@@ -109,48 +194,37 @@ impl Line {
         std::mem::replace(&mut self.coded, Ok(None))
     }
 
-    fn code(
-        &mut self,
-        shown: &Shown,
-        mark: Mark,
-        stats: &Stats,
-    ) -> Result<Option<AccessUnit>, codec::Error> {
-        if self.encoder.is_none() {
-            return Ok(None);
-        }
-        let picture = &*shown.picture;
-        if mark == Mark::Plain && !self.is_due(picture.pts) {
+    /// Decides whether the picture at `pts` is coded here.
+    fn decide(&mut self, pts: Timestamp, mark: Mark, stats: &Stats) {
+        self.wanted = self.encoder.is_some() && (mark != Mark::Plain || self.is_due(pts));
+        if self.wanted {
+            self.advance(pts);
+        } else if self.encoder.is_some() {
             stats.count(self.rung.name(), |count| count.skipped += 1);
-            return Ok(None);
         }
-        self.advance(picture.pts);
-        let picture = match &mut self.scaler {
-            Some(scaler) => {
-                let behind = self.content.map(|content| shown.content - content);
-                stats.timed(Stage::Scale, || match (behind, &shown.changes) {
-                    (Some(0), _) => self.scaled.pts = picture.pts,
-                    (Some(1), Some(changes)) => {
-                        scaler.scale_changes(picture, changes, &mut self.scaled);
-                    }
-                    _ => scaler.scale(picture, &mut self.scaled),
-                });
-                self.content = Some(shown.content);
-                &self.scaled
+    }
+
+    /// Makes this rung's picture, and says what of it may differ from the one
+    /// with the number before.
+    fn scale(&mut self, base: &Base<'_>, stats: &Stats) -> Option<Arc<Changes>> {
+        let Some(scaler) = &mut self.scaler else {
+            return base.changes.clone();
+        };
+        // By another way it becomes another picture.
+        let before = self.content.filter(|_| self.way == base.way);
+        let behind = before.map(|content| base.content - content);
+        stats.timed(Stage::Scale, || match (behind, &base.changes) {
+            (Some(0), _) => self.scaled.pts = base.picture.pts,
+            (Some(1), Some(changes)) => {
+                scaler.scale_changes(base.picture, changes, &mut self.scaled);
             }
-            None => picture,
-        };
-        let Some(encoder) = &mut self.encoder else {
-            return Ok(None);
-        };
-        let coded = stats.timed(Stage::Encode, || {
-            encoder.encode(picture, mark != Mark::Plain)
+            _ => scaler.scale(base.picture, &mut self.scaled),
         });
-        stats.count(self.rung.name(), |count| match &coded {
-            Ok(Some(_)) => count.encoded += 1,
-            Ok(None) => count.skipped += 1,
-            Err(_) => count.failed += 1,
-        });
-        coded
+        (self.content, self.way) = (Some(base.content), base.way);
+        let changes = base.changes.as_ref()?;
+        // Of a picture made anew, all may differ from what was made of the one before.
+        before?;
+        Some(Arc::new(scaler.carry(changes)))
     }
 
     /// Lets an encoder take the place of the one that is open.
@@ -242,23 +316,31 @@ fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
 
-    /// Codes pictures at 30 a second on a rung and says, for each, what came out
-    /// of the scaler and the encoder. `known` lets the line know what changed.
-    fn coded(rung: Rung, pictures: &[Picture], known: bool) -> Vec<(Vec<u8>, Option<Bytes>)> {
-        let mut line = Line::open(rung, pictures[0].size, (1, 1), 30.0).unwrap();
-        line.wake().unwrap();
-        let config = Arc::clone(line.encoder.as_ref().unwrap().config());
-        let planes = line.scaled.planes[0].data.as_ptr();
+    /// What came out of a scaler and an encoder.
+    type Made = (Vec<u8>, Option<Bytes>);
+
+    /// Codes pictures at 30 a second on rungs and says, for each picture, what
+    /// came of it on each. `known` lets the lines know what changed.
+    fn coded(rungs: &[Rung], pictures: &[Picture], known: bool) -> Vec<Vec<Made>> {
+        let open = |rung: &Rung| Line::open(rung.clone(), pictures[0].size, (1, 1), 30.0).unwrap();
+        let mut lines: Vec<Line> = rungs.iter().map(open).collect();
+        for line in &mut lines {
+            line.wake().unwrap();
+        }
+        let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
+        let planes = |lines: &[Line]| -> Vec<*const u8> {
+            let planes = lines.iter().map(|line| &line.scaled.planes[0]);
+            planes.map(|plane| plane.data.as_ptr()).collect()
+        };
+        let at_first = planes(&lines);
         let (mut before, mut out) = (None, Vec::new());
         for (index, picture) in pictures.iter().enumerate() {
             let mut picture = picture.clone();
-            picture.pts = Timestamp::ZERO + Ticks::from_periods(index as i64, 30);
+            picture.pts = Timestamp::ZERO + Ticks::from_millis(index as i64 * 100 / 3);
             let mut shown = Shown::after(before.take(), Arc::new(picture), Arc::clone(&config));
             before = Some(shown.clone());
             if !known {
@@ -268,28 +350,31 @@ mod tests {
                 0 => Mark::Key,
                 _ => Mark::Plain,
             };
-            let unit = line.code(&shown, mark, &Stats::default()).unwrap();
-            let scaled = line.scaled().map_or(Vec::new(), |scaled| {
-                assert!(unit.is_none() || scaled.pts == shown.pts());
-                scaled
-                    .planes
-                    .iter()
-                    .flat_map(|plane| plane.data.clone())
-                    .collect()
+            code_all(&mut lines, &shown, mark, &Stats::default());
+            let made = lines.iter_mut().map(|line| {
+                let unit = line.take_coded().unwrap();
+                let scaled = line.scaled().filter(|_| unit.is_some());
+                let samples = scaled.map_or(Vec::new(), |scaled| {
+                    assert_eq!(scaled.pts, shown.pts());
+                    let planes = scaled.planes.iter();
+                    planes.flat_map(|plane| plane.data.clone()).collect()
+                });
+                (samples, unit.map(|unit| unit.data))
             });
-            out.push((scaled, unit.map(|unit| unit.data)));
+            out.push(made.collect());
         }
-        assert_eq!(
-            line.scaled.planes[0].data.as_ptr(),
-            planes,
-            "planes are used again"
-        );
+        assert_eq!(planes(&lines), at_first, "planes are used again");
         out
     }
 
-    #[test]
-    fn a_still_and_its_refinements_give_the_bytes_of_pictures_scaled_whole() {
-        let size = Size::new(320, 180);
+    fn rung(height: u32, max_fps: Option<f64>, sharpen: f64) -> Rung {
+        let mut rung = Rung::new("rung", Size::new(320, height), 400, 428, 600).unwrap();
+        (rung.max_fps, rung.sharpen) = (max_fps, sharpen);
+        rung
+    }
+
+    /// Stills, each of them refined here and there.
+    fn stills(size: Size) -> Vec<Picture> {
         let mut pictures = Vec::new();
         for index in 0..8 {
             let mut picture = testkit::moving_pattern(size, index, Timestamp::ZERO);
@@ -300,34 +385,75 @@ mod tests {
                 plane.row_mut(refined * 15)[refined] ^= 0x55;
             }
         }
-        for (max_fps, sharpen, height) in [
-            (None, 0.0, 90),
-            (None, 0.4, 90),
-            (Some(10.0), 0.0, 90),
-            (Some(15.0), 0.0, 90),
-            (None, 0.0, 180),
-            (None, 0.4, 180),
+        pictures
+    }
+
+    #[test]
+    fn a_still_and_its_refinements_give_the_bytes_of_pictures_scaled_whole() {
+        let pictures = stills(Size::new(320, 180));
+        for rungs in [
+            vec![rung(90, None, 0.0)],
+            vec![rung(90, None, 0.4)],
+            vec![rung(90, Some(10.0), 0.0)],
+            vec![rung(90, Some(15.0), 0.0)],
+            vec![rung(180, None, 0.0)],
+            vec![rung(180, None, 0.4)],
+            vec![
+                rung(64, None, 0.0),
+                rung(90, None, 0.0),
+                rung(120, None, 0.0),
+            ],
+            vec![
+                rung(64, None, 0.4),
+                rung(90, Some(10.0), 0.0),
+                rung(120, Some(15.0), 0.0),
+            ],
+            vec![
+                rung(64, Some(15.0), 0.0),
+                rung(90, None, 0.4),
+                rung(120, None, 0.0),
+            ],
+            vec![
+                rung(90, Some(15.0), 0.0),
+                rung(90, None, 0.0),
+                rung(180, None, 0.0),
+            ],
         ] {
-            let bounds = Size::new(320, height);
-            let mut rung = Rung::new("rung", bounds, 400, 428, 600).unwrap();
-            (rung.max_fps, rung.sharpen) = (max_fps, sharpen);
-            let case = format!("{max_fps:?} {sharpen} {height}");
-            let (known, unknown) = (
-                coded(rung.clone(), &pictures, true),
-                coded(rung, &pictures, false),
-            );
-            assert!(known == unknown, "{case}");
+            let known = coded(&rungs, &pictures, true);
+            assert!(known == coded(&rungs, &pictures, false), "{rungs:?}");
         }
     }
 
+    #[test]
+    fn a_rung_is_made_of_the_next_larger_one_however_seldom_that_is_coded() {
+        let pictures = stills(Size::new(320, 180));
+        let of_low = |rungs: &[Rung]| -> Vec<Made> {
+            let made = coded(rungs, &pictures, true);
+            made.into_iter()
+                .map(|mut made| made.swap_remove(0))
+                .collect()
+        };
+        let low = rung(64, None, 0.0);
+        let alone = of_low(std::slice::from_ref(&low));
+        let below = of_low(&[low.clone(), rung(120, None, 0.0)]);
+        assert!(alone != below);
+        let below_a_slow_one = of_low(&[low.clone(), rung(120, Some(10.0), 0.0)]);
+        assert!(below == below_a_slow_one);
+        let below_a_sharp_one = of_low(&[low.clone(), rung(120, None, 0.4)]);
+        assert!(alone == below_a_sharp_one);
+        // A wide box of more area may hold a smaller picture.
+        let wide = Rung::new("wide", Size::new(4000, 36), 400, 428, 600).unwrap();
+        assert!(alone == of_low(&[low, wide]));
+    }
+
     fn names(width: u32, height: u32) -> Vec<String> {
-        let rung = |name, width, height| {
+        let named = |name, width, height| {
             Rung::new(name, Size::new(width, height), 800, 856, 1200).unwrap()
         };
         let ladder = [
-            rung("720p", 1280, 720),
-            rung("360p", 640, 360),
-            rung("480p", 854, 480),
+            named("720p", 1280, 720),
+            named("360p", 640, 360),
+            named("480p", 854, 480),
         ];
         choose(&ladder, Size::new(width, height), (1, 1))
             .iter()

@@ -36,6 +36,27 @@ impl Changes {
         !self.planes.iter().flatten().any(|&changed| changed)
     }
 
+    /// What may differ of pictures that are made of these, with `height` rows of
+    /// luma: rows of plane `index` are made of those that `of` says.
+    pub(super) fn carried(
+        &self,
+        height: usize,
+        of: impl Fn(usize, Range<usize>) -> Option<Range<usize>>,
+    ) -> Self {
+        Self {
+            planes: std::array::from_fn(|index| {
+                let height = if index == 0 { height } else { height / 2 };
+                let starts = (0..height).step_by(BAND);
+                starts
+                    .map(|start| {
+                        let rows = of(index, start..height.min(start + BAND));
+                        rows.is_none_or(|rows| self.plane(index).touch(rows))
+                    })
+                    .collect()
+            }),
+        }
+    }
+
     /// Those of plane `index`.
     pub(super) fn plane(&self, index: usize) -> Bands<'_> {
         Bands(&self.planes[index])

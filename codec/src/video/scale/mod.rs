@@ -1,9 +1,8 @@
 //! Resizes pictures: rows are blended first, then columns.
 //!
 //! The kernel is a choice of quality: at 360p Catmull-Rom is worth 9 VMAF
-//! points over bilinear, which drops samples when it shrinks. Each rung is
-//! scaled from the source: from the next larger rung would be cheaper, and
-//! softer with every step.
+//! points over bilinear, which drops samples when it shrinks. In steps, from
+//! rung to rung, it is cheaper and no softer (docs/scaling.md).
 //!
 //! Arithmetic is in 16-bit integers with 32-bit sums. Sums are exact, so their
 //! order does not matter and every CPU path gives the same samples ([`steps`]).
@@ -112,6 +111,19 @@ impl Scaler {
     /// is. The samples are those of [`Scaler::scale`].
     pub fn scale_changes(&mut self, from: &Picture, changes: &Changes, to: &mut Picture) {
         self.run(from, Some(changes), to);
+    }
+
+    /// What differs between two pictures that this scaler makes, one after the
+    /// other, of pictures that differ by `changes`; possibly too much.
+    pub fn carry(&self, changes: &Changes) -> Changes {
+        changes.carried(self.to.height as usize, |index, rows| match &self.plans {
+            _ if index == 0 && self.sharpen.is_some() => None,
+            Some([luma, chroma]) => {
+                let plan = if index == 0 { luma } else { chroma };
+                Some(plan.source_rows(rows))
+            }
+            None => Some(rows),
+        })
     }
 
     fn run(&mut self, from: &Picture, changes: Option<&Changes>, to: &mut Picture) {

@@ -67,6 +67,12 @@ impl Plan {
             rows: Taps::new(from.1, to.1, Siting::Centre, kernel),
         }
     }
+
+    /// The source's rows that these output rows are made of.
+    pub(super) fn source_rows(&self, rows: Range<usize>) -> Range<usize> {
+        let pairs = self.rows.range(rows);
+        2 * pairs.start..self.from.1.min(2 * pairs.end)
+    }
 }
 
 impl Workspace {
@@ -95,7 +101,7 @@ impl Job<'_> {
         for y in (0..self.plan.to.1).step_by(ROWS) {
             let rows = y..self.plan.to.1.min(y + ROWS);
             let pairs = self.plan.rows.range(rows.clone());
-            let source = 2 * pairs.start..self.plan.from.1.min(2 * pairs.end);
+            let source = self.plan.source_rows(rows.clone());
             if self.changes.is_some_and(|changes| !changes.touch(source)) {
                 continue;
             }

@@ -153,6 +153,7 @@ proptest! {
     fn scaling_what_changed_gives_the_bytes_of_scaling_all(
         from in sides(300),
         to in sides(300),
+        third in sides(300),
         samples in prop::collection::vec(any::<usize>(), 0..4),
         padding in 0..9_usize,
         sharpen in prop::sample::select(vec![0.0, 0.4]),
@@ -165,8 +166,14 @@ proptest! {
         let changes = Changes::between(&before, &now).unwrap();
         prop_assert_eq!(changes.is_empty(), before.planes == now.planes);
         let mut out = scaled(&mut scaler().unwrap(), &before);
+        let mut next = Scaler::new(to, third).on(path).unwrap();
+        let mut last = scaled(&mut next, &out);
         scaler().unwrap().scale_changes(&now, &changes, &mut out);
-        prop_assert_eq!(out.planes, scaled(&mut scaler().unwrap(), &now).planes);
+        let whole = scaled(&mut scaler().unwrap(), &now);
+        prop_assert_eq!(&out.planes, &whole.planes);
+        // And from there on.
+        next.scale_changes(&out, &scaler().unwrap().carry(&changes), &mut last);
+        prop_assert_eq!(last.planes, scaled(&mut next, &whole).planes);
     }
 }
 

@@ -276,8 +276,7 @@ impl Control {
             self.inter.mean()
         } else {
             let (mean, now) = (self.inter.mean(), self.inter.work(cost));
-            let weight = if now > mean { HARDER } else { EASIER };
-            mean + weight * (now - mean)
+            mean + PRESENT * (now - mean)
         };
         let period = self.period.max(1.0);
         let key_work = key_work / halvings(KEY_OFFSET);
@@ -353,15 +352,14 @@ const MAX_FALL: f64 = 2.0;
 const MAX_RISE: f64 = 4.0;
 /// How much a picture that costs more, or less, than those before it changes
 /// the expectation of those to come.
-const HARDER: f64 = 0.3;
-const EASIER: f64 = 0.05;
+const PRESENT: f64 = 0.5;
 /// How quickly what was learnt is replaced.
 const KEY_MEMORY: f64 = 0.5;
 const INTER_MEMORY: f64 = 0.1;
 /// Bits of an inter picture for those of a key picture of the same cost.
 const INTER_GUESS: f64 = 0.5;
 /// Seconds within which the bucket's level and the debt are to be mended.
-const HORIZON: f64 = 1.5;
+const HORIZON: f64 = 2.0;
 const LEVEL_PULL: f64 = 0.7;
 const DEBT_PULL: f64 = 0.4;
 /// The bucket's level aimed at, as a share of it: enough above 0 that an easy

@@ -162,6 +162,17 @@ fn render(app: &App) -> String {
         );
     }
     page.family(
+        "weir_ladder_decoder_info",
+        "gauge",
+        "1 for the library that decodes a stream.",
+    );
+    for one in &live {
+        if let Some(backend) = one.stats.decoder() {
+            let labels = [("stream", one.name().as_str()), ("decoder", backend.name())];
+            page.sample("weir_ladder_decoder_info", &labels, 1);
+        }
+    }
+    page.family(
         "weir_ingest_clock_jumps_total",
         "counter",
         "Jumps of a publisher's clock that were taken out.",

@@ -314,6 +314,7 @@ impl Front {
         input.started = true;
         let mut ready = Vec::new();
         let decoded = input.decoder.decode(unit, &mut ready);
+        self.stats.note_decoder(input.decoder.backend());
         self.show(ready, out);
         decoded.and(damage).map(|()| true)
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use codec::video::Backend;
 use media::{Ticks, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +21,7 @@ pub struct Stats {
     /// Newest instant that every rung has coded, in ticks.
     coded: AtomicI64,
     rungs: Mutex<Vec<RungCount>>,
+    decoder: Mutex<Option<Backend>>,
 }
 
 /// Pictures of one rung.
@@ -91,6 +93,15 @@ impl Stats {
 
     pub(super) fn note_coded(&self, at: Timestamp) {
         self.coded.fetch_max(at.ticks(), Ordering::Relaxed);
+    }
+
+    /// Which library decodes, once something was decoded.
+    pub fn decoder(&self) -> Option<Backend> {
+        *self.decoder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_decoder(&self, backend: Backend) {
+        *self.decoder.lock().unwrap_or_else(PoisonError::into_inner) = Some(backend);
     }
 
     pub(super) fn count(&self, rung: &str, add: impl FnOnce(&mut RungCount)) {

@@ -529,6 +529,9 @@ fn metrics_are_prometheus_text_about_the_stream() {
         "weir_ladder_frames_total{stream=\"demo\",rung=\"180p\",result=\"encoded\"}"
     ));
     assert!(positive(
+        "weir_ladder_decoder_info{stream=\"demo\",decoder=\"rusty_h264\"}"
+    ));
+    assert!(positive(
         "weir_http_requests_total{kind=\"segment\",status=\"200\"}"
     ));
     for place in ["ladder", "rtmp", "http"] {

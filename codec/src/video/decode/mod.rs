@@ -63,6 +63,17 @@ pub enum Backend {
     OpenH264,
 }
 
+impl Backend {
+    /// The library's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RustyH264 => "rusty_h264",
+            Self::RustH264 => "rust_h264",
+            Self::OpenH264 => "openh264",
+        }
+    }
+}
+
 /// Opens a decoder for a track: with `backend`, or with
 /// [`Backend::RustH264`] if that lacks what the track says it uses.
 ///

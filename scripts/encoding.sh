@@ -75,7 +75,7 @@ if [ -n "$variants" ]; then
         fresh
         change "$name"
         # Nobody compares their speed: the quickest to build will do.
-        (cd "$copy" && CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 cargo build --release --locked --quiet --package weir-codec --example encode --target-dir "$target/variants/build" 2>"$work/log") ||
+        (cd "$copy" && CARGO_INCREMENTAL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=0 cargo build --release --locked --quiet --package weir-codec --example encode --target-dir "$target/variants/build" 2>"$work/log") ||
             { cat "$work/log" >&2; die "the variant $name does not build: mend $list"; }
         cp "$target/variants/build/release/examples/encode" "$work/encode-$name"
     done

@@ -17,8 +17,12 @@ pub(super) struct Line {
     /// Number of the samples that `scaled` was made of, and their way.
     content: Option<u64>,
     way: u64,
+    /// Index of the rung that it is scaled from; `None`: from the source.
+    of: Option<usize>,
     /// Whether the picture in hand is coded here.
     wanted: bool,
+    /// Whether it is scaled here: to be coded, or for a smaller rung.
+    needed: bool,
     settings: EncoderConfig,
     /// None while the source's own units take the place of coded ones.
     encoder: Option<Box<dyn Encoder>>,
@@ -38,38 +42,68 @@ pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &St
     for line in &mut *lines {
         line.decide(shown.pts(), mark, stats);
     }
+    find_bases(lines);
     let source = Base {
+        index: None,
         picture: &shown.picture,
         content: shown.content,
         changes: shown.changes.clone(),
         way: 0,
+        before: None,
     };
-    code_each(lines, &source, &source, mark, stats);
+    code_each(lines, &source, mark, stats);
 }
 
-/// What a rung is scaled from.
+/// Finds what each rung is scaled from: the smallest that can stand in for the
+/// source, whether it is coded itself or not, so that this does not change from
+/// picture to picture.
+fn find_bases(lines: &mut [Line]) {
+    for index in 0..lines.len() {
+        let Some((line, larger)) = lines[index..].split_first_mut() else {
+            return;
+        };
+        let able = (index + 1..)
+            .zip(larger)
+            .filter(|(_, other)| other.stands_in(line.size));
+        let base = able.min_by_key(|(_, other)| other.size.area());
+        line.of = base.as_ref().map(|(of, _)| *of);
+        if let Some((_, base)) = base.filter(|_| line.needed) {
+            base.needed = true;
+        }
+    }
+}
+
+/// What a rung may be scaled from.
 struct Base<'a> {
+    /// Index of its rung; `None`: it is the source.
+    index: Option<usize>,
     picture: &'a Picture,
     /// As [`Shown`] has them: what is made of the same is the same.
     content: u64,
     changes: Option<Arc<Changes>>,
     /// The rungs that it was scaled by, one bit each: a ladder has few.
     way: u64,
+    /// The one made before it.
+    before: Option<&'a Self>,
 }
 
-fn code_each(lines: &mut [Line], source: &Base<'_>, larger: &Base<'_>, mark: Mark, stats: &Stats) {
+impl Base<'_> {
+    fn find(&self, index: Option<usize>) -> &Self {
+        match self.before {
+            Some(before) if self.index != index => before.find(index),
+            _ => self,
+        }
+    }
+}
+
+fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
     let Some((dearest, others)) = lines.split_last_mut() else {
         return;
     };
-    // Whether the others are coded or not, they are made of the same.
-    let stands_in = dearest.rung.sharpen == 0.0 && dearest.encoder.is_some();
-    let wanted = dearest.wanted || stands_in && others.iter().any(|other| other.wanted);
-    if !wanted {
-        return code_each(others, source, larger, mark, stats);
+    if !dearest.needed {
+        return code_each(others, last, mark, stats);
     }
-    let (size, needed) = (larger.picture.size, dearest.size);
-    let covers = size.width >= needed.width && size.height >= needed.height;
-    let base = if covers { larger } else { source };
+    let base = last.find(dearest.of);
     let changes = dearest.scale(base, stats);
     let Line {
         rung,
@@ -86,19 +120,20 @@ fn code_each(lines: &mut [Line], source: &Base<'_>, larger: &Base<'_>, mark: Mar
         (base.picture, base.way)
     };
     let made = Base {
+        index: Some(others.len()),
         picture,
         content: base.content,
         changes,
         way,
+        before: Some(last),
     };
-    let next = if stands_in { &made } else { larger };
     rayon::join(
         || {
             if let Some(encoder) = encoder.as_mut().filter(|_| *wanted) {
                 *coded = code(&mut **encoder, picture, rung.name(), mark, stats);
             }
         },
-        || code_each(others, source, next, mark, stats),
+        || code_each(others, &made, mark, stats),
     );
 }
 
@@ -149,7 +184,9 @@ impl Line {
             scaled: Picture::black(size, Timestamp::ZERO),
             content: None,
             way: 0,
+            of: None,
             wanted: false,
+            needed: false,
             settings,
             encoder: None,
             due: None,
@@ -197,11 +234,19 @@ impl Line {
     /// Decides whether the picture at `pts` is coded here.
     fn decide(&mut self, pts: Timestamp, mark: Mark, stats: &Stats) {
         self.wanted = self.encoder.is_some() && (mark != Mark::Plain || self.is_due(pts));
+        self.needed = self.wanted;
         if self.wanted {
             self.advance(pts);
         } else if self.encoder.is_some() {
             stats.count(self.rung.name(), |count| count.skipped += 1);
         }
+    }
+
+    /// Whether a picture of `size` may be made of this rung's.
+    fn stands_in(&self, size: Size) -> bool {
+        let covers = |own: u32, other: u32| own == other || own >= other + other / LEAST_STEP;
+        let covered = covers(self.size.width, size.width) && covers(self.size.height, size.height);
+        covered && self.rung.sharpen == 0.0 && self.encoder.is_some()
     }
 
     /// Makes this rung's picture, and says what of it may differ from the one
@@ -308,6 +353,10 @@ pub(super) fn choose(rungs: &[Rung], source: Size, aspect: (u32, u32)) -> Vec<Ru
 
 /// The most that HLS allows (Apple authoring 1.19).
 const MOST_FPS: f64 = 60.0;
+
+/// A rung stands in for the source where it is larger by one part in this many:
+/// a quarter. Every step softens a little, one to nearly the same size the most.
+const LEAST_STEP: u32 = 4;
 
 /// `None` if pictures are to stay as they are.
 fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {
@@ -443,7 +492,169 @@ mod tests {
         assert!(alone == below_a_sharp_one);
         // A wide box of more area may hold a smaller picture.
         let wide = Rung::new("wide", Size::new(4000, 36), 400, 428, 600).unwrap();
-        assert!(alone == of_low(&[low, wide]));
+        assert!(alone == of_low(&[low.clone(), wide.clone()]));
+        assert!(below == of_low(&[low.clone(), wide, rung(120, None, 0.0)]));
+        // A step that is too short is not made, one to the same size is none.
+        assert!(alone == of_low(&[low.clone(), rung(66, None, 0.0)]));
+        let chain = [low.clone(), rung(66, None, 0.0), rung(120, None, 0.0)];
+        assert!(below == of_low(&chain));
+        let twice = [low.clone(), rung(120, None, 0.0), rung(120, None, 0.0)];
+        assert!(below == of_low(&twice));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_not_scaled() {
+        let pictures = stills(Size::new(320, 180));
+        let scaled_at = |rungs: &[Rung]| -> Vec<usize> {
+            let stats = Stats::default();
+            let mut lines: Vec<Line> = rungs
+                .iter()
+                .map(|rung| Line::open(rung.clone(), pictures[0].size, (1, 1), 30.0).unwrap())
+                .collect();
+            lines.iter_mut().for_each(|line| line.wake().unwrap());
+            let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
+            let mut counts = vec![0; rungs.len()];
+            for index in 0..12_u32 {
+                let mut picture = pictures[12 * index as usize % pictures.len()].clone();
+                picture.pts = Timestamp::ZERO + Ticks::from_millis(i64::from(index) * 100 / 3);
+                let shown = Shown {
+                    picture: Arc::new(picture),
+                    config: Arc::clone(&config),
+                    content: u64::from(index),
+                    changes: None,
+                };
+                code_all(&mut lines, &shown, Mark::Plain, &stats);
+                for (line, count) in lines.iter().zip(&mut counts) {
+                    *count += usize::from(line.content == Some(u64::from(index)));
+                }
+            }
+            counts
+        };
+        // Every third picture is due; the others only for who is made of them.
+        let slow = rung(120, Some(10.0), 0.0);
+        assert_eq!(scaled_at(&[rung(64, None, 0.0), slow.clone()]), [12, 12]);
+        assert_eq!(
+            scaled_at(&[rung(64, Some(10.0), 0.0), slow.clone()]),
+            [4, 4]
+        );
+        assert_eq!(scaled_at(&[rung(110, None, 0.0), slow.clone()]), [12, 4]);
+        let sharp = rung(120, Some(10.0), 0.4);
+        assert_eq!(scaled_at(&[rung(64, None, 0.0), sharp]), [12, 4]);
+        let nearer = rung(90, None, 0.0);
+        assert_eq!(
+            scaled_at(&[rung(64, None, 0.0), nearer, slow]),
+            [12, 12, 12]
+        );
+    }
+
+    /// Numbers that look random and are the same in every run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (self.0 >> 33) as usize % most
+        }
+    }
+
+    /// What any ladder makes of stills, cuts, repeats, changes of size, and of
+    /// rungs that rest and wake.
+    fn adventure(seed: u64, known: bool, pool: &rayon::ThreadPool) -> Vec<Vec<Made>> {
+        const SIZES: [(u32, u32); 6] = [
+            (320, 180),
+            (180, 320),
+            (321, 179),
+            (160, 90),
+            (16, 48),
+            (40, 200),
+        ];
+        let mut dice = Dice(seed);
+        let source = |dice: &mut Dice| {
+            let (width, height) = SIZES[dice.below(SIZES.len())];
+            Size::new(width, height)
+        };
+        let mut size = source(&mut dice);
+        let rungs: Vec<Rung> = (0..1 + dice.below(8))
+            .map(|index| {
+                let side = |dice: &mut Dice| 16 + 8 * dice.below(40) as u32;
+                let bounds = Size::new(side(&mut dice), side(&mut dice));
+                let mut rung = Rung::new(&format!("r{index}"), bounds, 400, 428, 600).unwrap();
+                rung.max_fps = [None, None, Some(7.0), Some(15.0)][dice.below(4)];
+                rung.sharpen = [0.0, 0.0, 0.0, 0.4][dice.below(4)];
+                rung
+            })
+            .collect();
+        let open = |rung: Rung| Line::open(rung, size, (1, 1), 30.0).unwrap();
+        let mut lines: Vec<Line> = choose(&rungs, size, (1, 1)).into_iter().map(open).collect();
+        lines.iter_mut().for_each(|line| line.wake().unwrap());
+        let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
+        let mut picture = testkit::moving_pattern(size, 0, Timestamp::ZERO);
+        let (mut before, mut out) = (None, Vec::new());
+        for index in 0..40 {
+            match dice.below(12) {
+                0..3 => {}
+                3..8 => {
+                    let of = dice.below(3);
+                    let (width, height) = picture.plane_size(of);
+                    let (x, y) = (dice.below(width), dice.below(height));
+                    picture.planes[of].row_mut(y)[x] ^= 0x55;
+                }
+                8..10 => picture = testkit::moving_pattern(size, index, Timestamp::ZERO),
+                10 => {
+                    size = source(&mut dice);
+                    picture = testkit::moving_pattern(size, index, Timestamp::ZERO);
+                    for line in &mut lines {
+                        line.retarget(size, (1, 1), 30.0).unwrap();
+                    }
+                }
+                _ => {
+                    let line = dice.below(lines.len());
+                    match lines[line].encoder {
+                        Some(_) => lines[line].rest(),
+                        None => lines[line].wake().unwrap(),
+                    }
+                }
+            }
+            picture.pts = Timestamp::ZERO + Ticks::from_millis(i64::from(index) * 100 / 3);
+            let at_hand = Arc::new(picture.clone());
+            let mut shown = Shown::after(before.take(), at_hand, Arc::clone(&config));
+            before = Some(shown.clone());
+            if !known {
+                (shown.content, shown.changes) = (2 * u64::from(index), None);
+            }
+            let mark = match dice.below(10) {
+                0 => Mark::Key,
+                _ => Mark::Plain,
+            };
+            let stats = Stats::default();
+            pool.install(|| code_all(&mut lines, &shown, mark, &stats));
+            let made = lines.iter_mut().map(|line| {
+                let unit = line.take_coded().unwrap();
+                assert!(unit.as_ref().is_none_or(|unit| unit.pts == shown.pts()));
+                let scaled = line.scaled().filter(|_| unit.is_some());
+                let planes = scaled.into_iter().flat_map(|scaled| &scaled.planes);
+                let samples = planes.flat_map(|plane| plane.data.clone()).collect();
+                (samples, unit.map(|unit| unit.data))
+            });
+            out.push(made.collect());
+        }
+        out
+    }
+
+    #[test]
+    fn no_ladder_and_no_source_gives_other_bytes_than_pictures_scaled_whole() {
+        let pool = |threads| {
+            let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            builder.build().unwrap()
+        };
+        let (one, four) = (pool(1), pool(4));
+        for seed in 0..24 {
+            let known = adventure(seed, true, &four);
+            assert!(known == adventure(seed, false, &one), "{seed}");
+        }
     }
 
     fn names(width: u32, height: u32) -> Vec<String> {

@@ -1,3 +1,5 @@
+use std::f64::consts::TAU;
+
 use media::Timestamp;
 use proptest::prelude::*;
 
@@ -340,4 +342,47 @@ fn sharpening_adds_what_a_blur_takes() {
             assert_eq!(out.planes[1..], copied.planes[1..]);
         }
     }
+}
+
+/// Waves of 2.5 samples of `target`, across and down, as a picture of `side`.
+fn waves(side: u32, target: u32) -> Picture {
+    let mut picture = Picture::black(Size::new(side, side), Timestamp::ZERO);
+    let at = |place: usize| {
+        let place = (place as f64 + 0.5) * f64::from(target) / f64::from(side);
+        (TAU * place / 2.5).sin()
+    };
+    for y in 0..side as usize {
+        for x in 0..side as usize {
+            picture.planes[0].row_mut(y)[x] = (128.0 + 45.0 * (at(x) + at(y))).round() as u8;
+        }
+    }
+    picture
+}
+
+/// What the ladder's shortest step rests on.
+#[test]
+fn a_step_to_nearly_the_same_size_softens_and_one_of_a_quarter_hardly() {
+    let error = |sides: &[u32]| {
+        let target = sides[sides.len() - 1];
+        let mut picture = waves(sides[0], target);
+        for &side in &sides[1..] {
+            picture = scale(&picture, Size::new(side, side));
+        }
+        let ideal = waves(target, target);
+        let inner = 16..target as usize - 16;
+        let squares = inner.clone().flat_map(|y| {
+            let rows = [&picture, &ideal].map(|picture| picture.planes[0].row(y));
+            let inner = inner.clone();
+            inner.map(move |x| (f64::from(rows[0][x]) - f64::from(rows[1][x])).powi(2))
+        });
+        squares.sum::<f64>().sqrt() / inner.len() as f64
+    };
+    let at_once = error(&[640, 256]);
+    let by_quarters = error(&[640, 400, 320, 256]);
+    let by_short_steps = error(&[640, 264, 260, 256]);
+    println!(
+        "error {at_once:.1}, by quarters {by_quarters:.1}, by short steps {by_short_steps:.1}"
+    );
+    assert!(by_quarters < 1.25 * at_once);
+    assert!(by_short_steps > 2.0 * at_once);
 }

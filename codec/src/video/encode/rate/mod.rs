@@ -272,7 +272,8 @@ impl Control {
         } else {
             self.key.mean()
         };
-        let inter_work = if key {
+        // A repeat says nothing of the pictures to come.
+        let inter_work = if key || cost <= 0.0 {
             self.inter.mean()
         } else {
             let (mean, now) = (self.inter.mean(), self.inter.work(cost));

@@ -163,17 +163,24 @@ fn a_still_of_ten_seconds_does_not_pay_for_an_explosion_after_it() {
 
 #[test]
 fn repeats_among_the_pictures_do_not_move_the_quantiser() {
-    let mut coder = Coder::new(SETTINGS);
-    coder.run(0, 1200, |index| if index % 5 == 4 { STILL } else { FILM });
-    let late = &coder.quantisers[600..];
-    let inter = || {
-        let each = late.iter().enumerate();
-        each.filter(|(index, _)| index % 60 != 0).map(|(_, q)| *q)
-    };
-    let spread = inter().fold(0.0_f64, f64::max) - inter().fold(f64::MAX, f64::min);
-    assert!(spread <= 3.0, "{spread}");
-    let rate = coder.kbps(10.0, 40.0);
-    assert!((740.0..=860.0).contains(&rate), "{rate}");
+    // Of 30 a second 24 and 15 are pictures of their own.
+    for every in [5, 2] {
+        let mut coder = Coder::new(SETTINGS);
+        coder.run(
+            0,
+            1800,
+            |index| if index % every == 1 { STILL } else { FILM },
+        );
+        let late = &coder.quantisers[600..];
+        let inter = || {
+            let each = late.iter().enumerate();
+            each.filter(|(index, _)| index % 60 != 0).map(|(_, q)| *q)
+        };
+        let spread = inter().fold(0.0_f64, f64::max) - inter().fold(f64::MAX, f64::min);
+        assert!(spread <= 3.0, "{spread}");
+        let rate = coder.kbps(10.0, 60.0);
+        assert!((740.0..=860.0).contains(&rate), "{rate}");
+    }
 }
 
 #[test]
@@ -276,4 +283,50 @@ proptest! {
         }
         prop_assert!(coder.fullest() <= 1.0, "{}", coder.fullest());
     }
+}
+
+/// A picture's size has nothing to do with its cost, nor with that of the same
+/// picture coded again, up to where nothing coarser is left.
+#[test]
+fn sizes_that_nobody_could_foretell_stay_within_the_buffer() {
+    let smallest = SMALLEST * SETTINGS.macroblocks;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let intervals = prop::sample::select(vec![0.001, 1.0 / 60.0, 1.0 / 30.0, 1.0 / 25.0]);
+    let costs = (0.0..2000.0, prop::sample::select(vec![0.0, 1.0]));
+    let picture = (intervals, costs, prop::collection::vec(-1.0..5.0_f64, 14));
+    let pictures = prop::collection::vec(picture, 1..400);
+    let keep = |pictures: Vec<(f64, (f64, f64), Vec<f64>)>, every: usize| {
+        let mut control = Control::new(SETTINGS);
+        let (mut bucket, mut now, mut last) = (0.0_f64, 0.0, 0.0);
+        for (index, (interval, (intra, share), sizes)) in pictures.into_iter().enumerate() {
+            now += interval;
+            let pts = Timestamp::ZERO + Ticks::from_secs_f64(now);
+            let inter = intra * share;
+            let planned = control.plan(pts, index % every == 0, Cost { intra, inter });
+            let Plan::Code(mut quantiser) = planned else {
+                continue;
+            };
+            let mut sizes = sizes.into_iter();
+            let kbits = loop {
+                let kbits = 10_f64.powf(sizes.next().expect("tried again and again"));
+                let kbits = match quantiser.steps() {
+                    MOST.. => kbits.min(smallest),
+                    _ => kbits,
+                };
+                match control.coded((kbits * 1000.0) as usize) {
+                    Verdict::Keep => break kbits,
+                    Verdict::Again(coarser) => quantiser = coarser,
+                }
+            };
+            bucket = (bucket - SETTINGS.max_kbps * (now - last)).max(0.0) + kbits;
+            last = now;
+            assert!(bucket <= SETTINGS.buffer_kbits, "{bucket}");
+        }
+    };
+    let all = (pictures, 5..90_usize);
+    let outcome = runner.run(&all, |(pictures, every)| {
+        keep(pictures, every);
+        Ok(())
+    });
+    outcome.unwrap();
 }

@@ -12,6 +12,8 @@ import { args, sleep } from "./browser.mjs";
 
 /** Seconds between two looks: a quarter of the shortest segment in use. */
 const PERIOD = 0.5;
+/** However slow the machine: two steps from one snapshot to the next. */
+const FEWEST = 3;
 /** Rounding of a PROGRAM-DATE-TIME, which has milliseconds. */
 const MILLISECOND = 0.0015;
 
@@ -211,7 +213,7 @@ let snapshots = 0;
 try {
   let master = readMaster(await text(address, "master"));
   rungs = master.variants.map((variant) => new Rung(variant, address));
-  while (performance.now() < until && !(rungs.length && rungs.every(({ last }) => last?.ended))) {
+  while ((snapshots < FEWEST || performance.now() < until) && !(rungs.length && rungs.every(({ last }) => last?.ended))) {
     await Promise.all(rungs.map((rung) => rung.look()));
     master = readMaster(await text(address, "master"));
     rule("master", master.variants.map(({ uri }) => uri).join() === rungs.map(({ name }) => name).join(), "the list of variants changed");

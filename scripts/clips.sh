@@ -21,6 +21,7 @@
 # which has the opossum among its samples: the one camera clip of this size that the
 # registries were found to hold. It was coded at 467 kbit/s, so it is soft; hence "grain".
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}

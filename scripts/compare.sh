@@ -25,6 +25,7 @@
 #
 # Machines differ and are noisy: compare ratios, and leave the machine alone.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 die() { printf 'compare: %s\n' "$*" >&2; exit 1; }
@@ -33,7 +34,7 @@ say() { printf 'compare: %s\n' "$*" >&2; }
 command=${1:-run}
 case $command in
     run | cost | equal | profile | rates | clips) shift || true ;;
-    *) sed -n '2,28s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) die "there is no $command: run, cost, equal, profile, rates or clips (--help says more)" ;;
 esac
 
 target=${CARGO_TARGET_DIR:-target}

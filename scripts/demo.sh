@@ -5,6 +5,7 @@
 # HTTP_PORT and RTMP_PORT choose other ports than 8000 and 1935, DATA another
 # folder than a temporary one.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 http_port=${HTTP_PORT:-8000}

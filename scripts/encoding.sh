@@ -13,6 +13,7 @@
 #
 # Markdown on standard output. scripts/compare.sh clips fetches the ffmpeg and the clips.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 list=scripts/variants.txt

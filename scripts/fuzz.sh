@@ -7,6 +7,7 @@
 # worth keeping goes to fuzz/corpus, inputs that break something to
 # fuzz/artifacts.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 seconds=${1:-30}

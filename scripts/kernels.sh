@@ -13,6 +13,7 @@
 # Markdown on standard output. Needs an ffmpeg with libvmaf and libx264:
 # scripts/compare.sh fetches one, WEIR_FFMPEG=path names another.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The figures that README and notes quote, measured on this machine:
+# Two figures of a running server, measured on this machine:
 #
 #   scripts/measure.sh first            time from the first picture to the first playable segments
 #   scripts/measure.sh soak [SECONDS]   1080p30 in real time (600): lag, CPU and memory every 10 s
@@ -7,6 +7,7 @@
 # CLIP names another source than the generated one. Machines differ and are
 # noisy: compare ratios, and run alone.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 weir=$PWD/${CARGO_TARGET_DIR:-target}/release/weir

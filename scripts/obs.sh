@@ -5,6 +5,7 @@
 #
 #   scripts/obs.sh [SECONDS]        (30)
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 seconds=${1:-30}

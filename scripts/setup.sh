@@ -10,6 +10,7 @@
 #
 # Says what it installs, asks nothing, and does nothing when nothing is missing.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 
 # The first Rust with everything the workspace uses (rust-version in Cargo.toml).
 rust_needed=1.95

@@ -6,6 +6,7 @@
 # FUZZ_SECONDS is the time for each fuzz target (30). STEPS="clippy tests" runs
 # those steps alone.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
 
 # shellcheck source=scripts/tools.sh
@@ -64,7 +65,11 @@ step_fuzz() { scripts/fuzz.sh "${FUZZ_SECONDS:-30}"; }
 step_benches() { cargo bench --workspace --no-run --locked; }
 
 steps=(setup npm fmt scripts deny clippy docs build tests browser fuzz benches)
+all=${steps[*]}
 [ -z "${STEPS:-}" ] || read -ra steps <<<"$STEPS"
+for name in "${steps[@]}"; do
+    [[ " $all " == *" $name "* ]] || { echo "test: there is no step $name; the steps are: $all" >&2; exit 2; }
+done
 
 total=$SECONDS
 times=()

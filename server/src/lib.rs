@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod health;
 pub mod http;
 mod ingest;
+mod input;
 pub mod keys;
 pub mod ladder;
 pub mod live;

@@ -1,6 +1,5 @@
 //! `weir publish`: an FLV file to an RTMP server in real time.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::input::open_flv;
 
 /// Publishes `file` to `url`, again and again with `repeat`, `copies` times at
 /// once. With more than one copy, `-1`, `-2`, … is added to the key. SIGINT
@@ -71,8 +72,9 @@ struct Clip {
 impl Clip {
     fn read(path: &Path) -> Result<Self> {
         let mut data = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_CLIP + 1).read_to_end(&mut data))
+        open_flv(path)?
+            .take(MAX_CLIP + 1)
+            .read_to_end(&mut data)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         if data.len() as u64 > MAX_CLIP {
             bail!("{} is larger than {} MiB", path.display(), MAX_CLIP >> 20);

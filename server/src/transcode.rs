@@ -1,7 +1,7 @@
 //! `weir transcode`: an FLV file to a VOD ladder on disk, by the same ladder
 //! that serves live streams.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,7 @@ use packager::playlist::{Entry, Variant, multivariant, vod};
 use packager::rates::{Estimate, Meter};
 
 use crate::config::Config;
+use crate::input::open_flv;
 use crate::ladder::{Hints, Ladder, Output, Settings, Sink, Unfit};
 
 /// Transcodes `input` (`-` for standard input) into `out`.
@@ -24,11 +25,13 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
     let (mut source, length): (Box<dyn Read>, _) = if input == Path::new("-") {
         (Box::new(io::stdin().lock()), None)
     } else {
-        let file =
-            File::open(input).with_context(|| format!("{} cannot be read", input.display()))?;
+        let file = open_flv(input)?;
         let length = file.metadata().ok().map(|metadata| metadata.len());
         (Box::new(file), length)
     };
+    if out.exists() && !out.is_dir() {
+        bail!("{} is a file; --out takes a directory", out.display());
+    }
     fs::create_dir_all(out).with_context(|| format!("{} cannot be made", out.display()))?;
 
     let pool = rayon::ThreadPoolBuilder::new()
@@ -59,6 +62,16 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         progress.say(&note);
     }
     let damaged = stats.damaged.load(std::sync::atomic::Ordering::Relaxed);
+    for count in stats.rungs() {
+        if count.crowded_out > 0 {
+            progress.say(&format!(
+                "{}: {} of {} pictures were left out: its video_kbps or buffer_kbits has no room for them",
+                count.rung,
+                count.crowded_out,
+                count.encoded + count.skipped,
+            ));
+        }
+    }
     match (ended, files.finish()) {
         (Ok(()), summary) => progress.finish(&summary?, damaged),
         // Nothing came of it: why is said by the reason alone.

@@ -149,7 +149,10 @@ fn code(
     });
     stats.count(name, |count| match &coded {
         Ok(Some(_)) => count.encoded += 1,
-        Ok(None) => count.skipped += 1,
+        Ok(None) => {
+            count.skipped += 1;
+            count.crowded_out += 1;
+        }
         Err(_) => count.failed += 1,
     });
     coded

@@ -34,6 +34,8 @@ pub struct RungCount {
     /// Pictures left out because the rung has a lower frame rate, or no room for it
     /// at its bit rate.
     pub skipped: u64,
+    /// Those of them that had no room.
+    pub crowded_out: u64,
     /// Pictures that the encoder refused.
     pub failed: u64,
 }
@@ -114,6 +116,7 @@ impl Stats {
             rung: rung.to_owned(),
             encoded: 0,
             skipped: 0,
+            crowded_out: 0,
             failed: 0,
         };
         add(&mut count);

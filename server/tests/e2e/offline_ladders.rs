@@ -177,7 +177,7 @@ fn progress_goes_to_standard_error_as_plain_lines_without_a_terminal() {
 }
 
 #[test]
-fn a_file_that_is_no_flv_is_refused_with_the_place() {
+fn a_file_that_is_no_flv_is_refused_with_what_would_be() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("noise.flv");
     std::fs::write(
@@ -190,7 +190,50 @@ fn a_file_that_is_no_flv_is_refused_with_the_place() {
     let output = transcode(&file.to_string_lossy(), dir.path(), None);
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
-    assert!(said.contains("byte 0") && said.contains("FLV"), "{said}");
+    assert!(
+        said.contains("noise.flv is not an FLV file") && said.contains("ffmpeg -i"),
+        "{said}"
+    );
+    assert!(!dir.path().join("out").exists());
+
+    std::fs::write(&file, "").expect("a file");
+    let said = self::said(&transcode(&file.to_string_lossy(), dir.path(), None));
+    assert!(said.contains("noise.flv is empty"), "{said}");
+    let said = self::said(&transcode(&dir.path().to_string_lossy(), dir.path(), None));
+    assert!(said.contains("is a directory"), "{said}");
+}
+
+#[test]
+fn an_output_that_is_a_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("out"), "mine").expect("a file");
+    let output = transcode(&small().to_string_lossy(), dir.path(), None);
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    assert!(said.contains("out is a file"), "{said}");
+}
+
+#[test]
+fn pictures_without_room_are_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("weir.toml");
+    let rung = "[[hls.rung]]\nname = \"a\"\nwidth = 320\nheight = 180\nvideo_kbps = 1\n";
+    std::fs::write(&config, rung).expect("a file");
+    let output = weir()
+        .arg("transcode")
+        .arg(small())
+        .arg("--out")
+        .arg(dir.path().join("out"))
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .expect("weir starts");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("pictures were left out: its video_kbps"),
+        "{said}"
+    );
 }
 
 #[test]

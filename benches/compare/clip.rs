@@ -43,7 +43,7 @@ pub(crate) enum About {
     CostModel,
 }
 
-pub(crate) const KINDS: [Kind; 11] = [
+pub(crate) const KINDS: [Kind; 12] = [
     Kind {
         name: "bbb1080",
         what: "Big Buck Bunny, 1920x1080, 30 a second, 6 Mbit/s High with 2 B-frames",
@@ -57,8 +57,14 @@ pub(crate) const KINDS: [Kind; 11] = [
         fits: false,
     },
     Kind {
+        name: "film720",
+        what: "Big Buck Bunny in its 720p edition, 1280x720, 30 a second, 6 Mbit/s High with 2 B-frames",
+        about: About::Quality,
+        fits: false,
+    },
+    Kind {
         name: "bbb720-fits",
-        what: "the same at 2500 kbit/s, at most 2800",
+        what: "`bbb720` at 2500 kbit/s, at most 2800",
         about: About::Quality,
         fits: true,
     },

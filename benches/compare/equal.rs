@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Result<()> {
     );
     let rungs = ladder::default(&options.weir)?;
     let clips = if options.clip_names.is_empty() {
-        ["bbb720", "camera"]
+        ["bbb720", "film720", "street"]
             .map(|name| clip::named(options, name))
             .into_iter()
             .collect::<Result<Vec<_>>>()?

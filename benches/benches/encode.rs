@@ -5,7 +5,7 @@
 
 mod clip;
 
-use codec::video::{EncoderConfig, Scaler, open_encoder};
+use codec::video::{EncoderConfig, Meter, Scaler, open_encoder};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use media::{Picture, Preset, Size};
 
@@ -37,15 +37,18 @@ fn benches(criterion: &mut Criterion) {
                 video_kbps,
                 max_kbps,
                 buffer_kbits,
+                colour: None,
                 preset,
                 threads: 1,
             };
             group.bench_function(format!("{size} {preset:?}"), |bencher| {
                 bencher.iter(|| {
                     let mut encoder = open_encoder(&config).expect("a rung of the ladder");
+                    let mut meter = Meter::default();
                     let bytes = scaled.iter().map(|picture| {
+                        let cost = meter.measure(picture);
                         let unit = encoder
-                            .encode(picture, false)
+                            .encode(picture, false, cost)
                             .expect("a picture of its size");
                         unit.map_or(0, |unit| unit.data.len())
                     });

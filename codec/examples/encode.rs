@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, ErrorKind, Read, Write};
 
 use bitstream::nal::{push_annex_b, to_annex_b};
 use media::{AccessUnit, Picture, Preset, Size, Ticks, Timestamp};
-use weir_codec::video::{EncoderConfig, open_encoder};
+use weir_codec::video::{EncoderConfig, Meter, open_encoder};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::process::exit(2);
     };
     let mut encoder = open_encoder(&config)?;
+    let mut meter = Meter::default();
     let mut output = BufWriter::new(File::create(path)?);
     let mut picture = Picture::black(config.size, Timestamp::ZERO);
     let mut input = io::stdin().lock();
@@ -34,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let seconds = pictures as f64 / config.frame_rate;
         picture.pts = Timestamp::ZERO + Ticks::from_secs_f64(seconds);
         let before = cpu_seconds();
-        let unit = encoder.encode(&picture, pictures.is_multiple_of(key_every))?;
+        let cost = meter.measure(&picture);
+        let unit = encoder.encode(&picture, pictures.is_multiple_of(key_every), cost)?;
         cpu += cpu_seconds() - before;
         pictures += 1;
         level = (level - f64::from(config.max_kbps) / config.frame_rate).max(0.0);
@@ -97,6 +99,7 @@ fn parse(words: &[String]) -> Option<(EncoderConfig, &String)> {
         video_kbps,
         max_kbps: video_kbps * 107 / 100,
         buffer_kbits: video_kbps * 3 / 2,
+        colour: None,
         preset: match preset.as_str() {
             "fast" => Preset::Fast,
             "balanced" => Preset::Balanced,

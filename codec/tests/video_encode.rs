@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use media::{AccessUnit, Picture, Preset, Size, Ticks, Timestamp};
-use weir_codec::video::{EncoderConfig, open_encoder};
+use weir_codec::video::{Cost, EncoderConfig, Meter, open_encoder};
 
 fn config(size: Size, frame_rate: f64, video_kbps: u32) -> EncoderConfig {
     EncoderConfig {
@@ -15,6 +15,7 @@ fn config(size: Size, frame_rate: f64, video_kbps: u32) -> EncoderConfig {
         video_kbps,
         max_kbps: video_kbps * 107 / 100,
         buffer_kbits: video_kbps * 3 / 2,
+        colour: None,
         preset: Preset::Balanced,
         threads: 1,
     }
@@ -32,8 +33,13 @@ fn encode(
 ) -> Vec<AccessUnit> {
     let mut encoder = open_encoder(config).unwrap();
     let announced = Arc::clone(encoder.config());
+    let mut meter = Meter::default();
     let units: Vec<_> = (0..count)
-        .filter_map(|index| encoder.encode(&picture(index), key(index)).unwrap())
+        .filter_map(|index| {
+            let picture = picture(index);
+            let cost = meter.measure(&picture);
+            encoder.encode(&picture, key(index), cost).unwrap()
+        })
         .collect();
     assert!(
         units
@@ -122,12 +128,12 @@ fn the_parameter_sets_tell_profile_level_and_size() {
 fn a_picture_of_another_size_is_refused() {
     let mut encoder = open_encoder(&config(Size::new(64, 64), 30.0, 300)).unwrap();
     let other = Picture::black(Size::new(64, 48), Timestamp::ZERO);
-    assert!(encoder.encode(&other, false).is_err());
+    assert!(encoder.encode(&other, false, Cost::default()).is_err());
     let mut cut = Picture::black(Size::new(64, 64), Timestamp::ZERO);
     cut.planes[2].data.truncate(100);
-    assert!(encoder.encode(&cut, false).is_err());
+    assert!(encoder.encode(&cut, false, Cost::default()).is_err());
     let whole = Picture::black(Size::new(64, 64), Timestamp::ZERO);
-    assert!(encoder.encode(&whole, false).is_ok());
+    assert!(encoder.encode(&whole, false, Cost::default()).is_ok());
 }
 
 #[test]

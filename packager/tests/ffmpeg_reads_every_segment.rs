@@ -97,6 +97,7 @@ fn source(directory: &Path) -> Vec<AccessUnit> {
         size: Size::new(320, 180),
         sample_aspect: (1, 1),
         frame_rate: None,
+        colour: None,
         interlaced: false,
         high_fidelity: false,
     }));

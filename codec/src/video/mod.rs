@@ -5,5 +5,5 @@ mod encode;
 mod scale;
 
 pub use decode::{Backend, Decoder, open_decoder};
-pub use encode::{Encoder, EncoderConfig, open_encoder};
+pub use encode::{Cost, Encoder, EncoderConfig, Meter, open_encoder};
 pub use scale::{Changes, CpuPath, Kernel, Scaler};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use media::{AccessUnit, H264Config, Preset, Size, Ticks, Timestamp, TrackConfig};
-use weir_codec::video::{EncoderConfig, open_encoder};
+use weir_codec::video::{EncoderConfig, Meter, open_encoder};
 
 use crate::common::{self, ffmpeg, write_annex_b};
 
@@ -407,15 +407,18 @@ fn by_openh264() -> Made {
         video_kbps: 400,
         max_kbps: 428,
         buffer_kbits: 600,
+        colour: None,
         preset: Preset::Balanced,
         threads: 1,
     })
     .unwrap();
+    let mut meter = Meter::default();
     let mut units = Vec::new();
     for index in 0..40 {
         let pts = Timestamp::ZERO + Ticks::from_periods(index, 25);
         let picture = testkit::moving_pattern(size, index as u32, pts);
-        units.extend(encoder.encode(&picture, index % 20 == 0).unwrap());
+        let cost = meter.measure(&picture);
+        units.extend(encoder.encode(&picture, index % 20 == 0, cost).unwrap());
     }
     let directory = tempfile::tempdir().unwrap();
     let path = write_annex_b(directory.path().join("openh264.h264"), &units);

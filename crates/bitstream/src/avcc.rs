@@ -189,6 +189,7 @@ fn from_parts(
         size: facts.size,
         sample_aspect: facts.sample_aspect,
         frame_rate: facts.frame_rate,
+        colour: facts.colour,
         interlaced: facts.interlaced,
         high_fidelity: facts.high_fidelity(),
         sps,

@@ -3,7 +3,7 @@
 //! Read to the end of the VUI, because what a server must know stands there:
 //! the shape of a sample, the frame rate, how far pictures are reordered.
 
-use media::Size;
+use media::{Colour, Size};
 
 use crate::Error;
 use crate::bits::Bits;
@@ -59,6 +59,8 @@ pub struct Sps {
     /// Frames per second as a fraction in lowest terms, from 1 to 300. `None`
     /// when unsaid, or outside that: a tick of 1 ms there means "variable".
     pub frame_rate: Option<(u32, u32)>,
+    /// What the samples mean, when the VUI says so.
+    pub colour: Option<Colour>,
     /// `max_num_reorder_frames`, when the VUI says so.
     pub max_reorder_frames: Option<u8>,
 }
@@ -107,6 +109,7 @@ impl Sps {
             size,
             sample_aspect: (1, 1),
             frame_rate: None,
+            colour: None,
             max_reorder_frames: None,
         };
         let _ = sps.read_vui(&mut bits);
@@ -125,10 +128,18 @@ impl Sps {
             bits.skip(1)?; // overscan_appropriate_flag
         }
         if bits.flag()? {
-            bits.skip(4)?; // video_format, video_full_range_flag
-            if bits.flag()? {
-                bits.skip(24)?; // colour_primaries, transfer, matrix
-            }
+            bits.skip(3)?; // video_format
+            let full_range = bits.flag()?;
+            let [primaries, transfer, matrix] = match bits.flag()? {
+                true => [bits.u8(8)?, bits.u8(8)?, bits.u8(8)?],
+                false => [UNSPECIFIED; 3],
+            };
+            self.colour = Some(Colour {
+                full_range,
+                primaries,
+                transfer,
+                matrix,
+            });
         }
         if bits.flag()? {
             bits.ue()?; // chroma_sample_loc_type_top_field
@@ -167,6 +178,9 @@ impl Sps {
         (self.chroma_format, self.luma_depth, self.chroma_depth) != (1, 8, 8)
     }
 }
+
+/// Of each of the three code points of a [`Colour`].
+const UNSPECIFIED: u8 = 2;
 
 /// Whether an SPS, and an avcC record, of `profile` has the chroma fields.
 pub(crate) fn has_chroma_fields(profile: u8) -> bool {

@@ -16,4 +16,4 @@ pub use rung::{InvalidRung, Preset, Rung, Size};
 pub use sample_clock::SampleClock;
 pub use time::{Ticks, Timestamp};
 pub use timeline::{OnTimeJump, TimeJump, Timeline};
-pub use unit::{AacConfig, AccessUnit, H264Config, Track, TrackConfig};
+pub use unit::{AacConfig, AccessUnit, Colour, H264Config, Track, TrackConfig};

@@ -85,6 +85,20 @@ impl TrackConfig {
     }
 }
 
+/// How samples stand for colours: code points of ITU-T H.273, as a stream's VUI
+/// has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Colour {
+    /// Samples use all of 0 to 255.
+    pub full_range: bool,
+    /// Chromaticities of the primaries; 1 is BT.709, 2 unspecified.
+    pub primaries: u8,
+    /// The transfer function; likewise.
+    pub transfer: u8,
+    /// The matrix between RGB and the samples; likewise.
+    pub matrix: u8,
+}
+
 /// Facts of an H.264 track, read from its parameter sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H264Config {
@@ -106,6 +120,9 @@ pub struct H264Config {
     pub sample_aspect: (u32, u32),
     /// Pictures per second as a fraction, when the VUI says so.
     pub frame_rate: Option<(u32, u32)>,
+    /// What the samples mean, when the VUI says so. Players guess otherwise, by
+    /// the size of the picture.
+    pub colour: Option<Colour>,
     /// `frame_mbs_only_flag` is 0: fields may come.
     pub interlaced: bool,
     /// Chroma format and depth other than 4:2:0 with 8 bits.

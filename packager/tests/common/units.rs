@@ -19,6 +19,7 @@ pub fn h264() -> Arc<TrackConfig> {
         size: Size::new(1280, 720),
         sample_aspect: (1, 1),
         frame_rate: None,
+        colour: None,
         interlaced: false,
         high_fidelity: false,
     }))

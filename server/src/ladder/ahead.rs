@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use codec::video::{Backend, Changes, Decoder, open_decoder};
+use codec::video::{Backend, Changes, Cost, Decoder, Meter, open_decoder};
 use media::{AccessUnit, Picture, Timestamp, TrackConfig};
 
 use super::settings::Settings;
@@ -65,6 +65,8 @@ pub(super) struct Shown {
     /// What differs from the pictures that have the number before this one's, so
     /// that of a still nothing is scaled again. `None`: all of it.
     pub(super) changes: Option<Arc<Changes>>,
+    /// How hard it is to code, for all rungs.
+    pub(super) cost: Cost,
 }
 
 impl Shown {
@@ -73,20 +75,26 @@ impl Shown {
         before: Option<Self>,
         picture: Arc<Picture>,
         config: Arc<TrackConfig>,
+        meter: &mut Meter,
     ) -> Self {
         let changes = before
             .as_ref()
             .and_then(|before| Changes::between(&before.picture, &picture));
-        let (content, changes) = match (before, changes) {
-            (Some(before), Some(none)) if none.is_empty() => (before.content, before.changes),
-            (Some(before), changes) => (before.content + 1, changes.map(Arc::new)),
-            (None, _) => (0, None),
+        let (content, changes, cost) = match (before, changes) {
+            (Some(before), Some(none)) if none.is_empty() => {
+                (before.content, before.changes, repeated(before.cost))
+            }
+            (before, changes) => {
+                let content = before.map_or(0, |before| before.content + 1);
+                (content, changes.map(Arc::new), meter.measure(&picture))
+            }
         };
         Self {
             picture,
             config,
             content,
             changes,
+            cost,
         }
     }
 
@@ -99,6 +107,7 @@ impl Shown {
     /// each hole that is filled, if others still hold it.
     pub(super) fn set_pts(&mut self, pts: Timestamp) {
         Arc::make_mut(&mut self.picture).pts = pts;
+        self.cost = repeated(self.cost);
     }
 }
 
@@ -133,6 +142,7 @@ struct Front {
     stats: Arc<Stats>,
     /// The last picture given out.
     last: Option<Shown>,
+    meter: Meter,
 }
 
 struct Input {
@@ -155,6 +165,7 @@ impl Ahead {
             limits: settings.limits,
             stats: Arc::clone(&settings.stats),
             last: None,
+            meter: Meter::default(),
         };
         let queue = Queue {
             tasks: VecDeque::new(),
@@ -333,11 +344,16 @@ impl Front {
         let Some(input) = &self.input else { return };
         for picture in ready {
             let config = Arc::clone(&input.config);
-            let shown = Shown::after(self.last.take(), picture, config);
+            let shown = Shown::after(self.last.take(), picture, config, &mut self.meter);
             self.last = Some(shown.clone());
             out.push(shown);
         }
     }
+}
+
+/// The cost of a picture that is the same as the one before.
+fn repeated(cost: Cost) -> Cost {
+    Cost { inter: 0.0, ..cost }
 }
 
 /// Damage is kept for later; what would come again with every unit is not.

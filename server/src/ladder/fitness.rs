@@ -285,6 +285,7 @@ mod tests {
             size,
             sample_aspect: (1, 1),
             frame_rate: None,
+            colour: None,
             interlaced: false,
             high_fidelity: false,
         }

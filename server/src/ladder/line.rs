@@ -2,12 +2,23 @@
 
 use std::sync::Arc;
 
-use codec::video::{Changes, Encoder, EncoderConfig, Scaler, open_encoder};
-use media::{AccessUnit, Picture, Rung, Size, Ticks, Timestamp};
+use codec::video::{Changes, Cost, Encoder, EncoderConfig, Scaler, open_encoder};
+use media::{AccessUnit, Colour, Picture, Rung, Size, Ticks, Timestamp};
 
 use super::ahead::Shown;
 use super::pace::Mark;
 use super::stats::{Stage, Stats};
+
+/// What comes in: as much of it as rungs are set up by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Source {
+    pub(super) size: Size,
+    /// Shape of a sample.
+    pub(super) aspect: (u32, u32),
+    /// Pictures a second, nominally.
+    pub(super) frame_rate: f64,
+    pub(super) colour: Option<Colour>,
+}
 
 pub(super) struct Line {
     rung: Rung,
@@ -23,6 +34,8 @@ pub(super) struct Line {
     wanted: bool,
     /// Whether it is scaled here: to be coded, or for a smaller rung.
     needed: bool,
+    /// The cost of the picture in hand after the last one coded here.
+    cost: Cost,
     settings: EncoderConfig,
     /// None while the source's own units take the place of coded ones.
     encoder: Option<Box<dyn Encoder>>,
@@ -40,7 +53,7 @@ pub(super) struct Line {
 /// there to be taken meanwhile, and whoever is free takes the next dearest.
 pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &Stats) {
     for line in &mut *lines {
-        line.decide(shown.pts(), mark, stats);
+        line.decide(shown, mark, stats);
     }
     find_bases(lines);
     let source = Base {
@@ -111,6 +124,7 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
         scaled,
         encoder,
         wanted,
+        cost,
         coded,
         ..
     } = dearest;
@@ -130,7 +144,7 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
     rayon::join(
         || {
             if let Some(encoder) = encoder.as_mut().filter(|_| *wanted) {
-                *coded = code(&mut **encoder, picture, rung.name(), mark, stats);
+                *coded = code(&mut **encoder, picture, *cost, rung.name(), mark, stats);
             }
         },
         || code_each(others, &made, mark, stats),
@@ -140,12 +154,13 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
 fn code(
     encoder: &mut dyn Encoder,
     picture: &Picture,
+    cost: Cost,
     name: &str,
     mark: Mark,
     stats: &Stats,
 ) -> Result<Option<AccessUnit>, codec::Error> {
     let coded = stats.timed(Stage::Encode, || {
-        encoder.encode(picture, mark != Mark::Plain)
+        encoder.encode(picture, mark != Mark::Plain, cost)
     });
     stats.count(name, |count| match &coded {
         Ok(Some(_)) => count.encoded += 1,
@@ -159,17 +174,13 @@ fn code(
 }
 
 impl Line {
-    /// Opens a rung for pictures of `source`; `frame_rate` is nominal. It codes
+    /// Opens a rung for pictures of `source`. It codes
     /// nothing until [`Line::wake`].
-    pub(super) fn open(
-        rung: Rung,
-        source: Size,
-        aspect: (u32, u32),
-        frame_rate: f64,
-    ) -> Result<Self, codec::Error> {
+    pub(super) fn open(rung: Rung, source: &Source) -> Result<Self, codec::Error> {
         let mut rung = rung;
         rung.max_fps = Some(most_fps(&rung));
-        let size = source.fit(aspect, rung.bounds());
+        let size = source.size.fit(source.aspect, rung.bounds());
+        let frame_rate = source.frame_rate;
         let frame_rate = rung.max_fps.map_or(frame_rate, |max| max.min(frame_rate));
         let settings = EncoderConfig {
             size,
@@ -177,11 +188,12 @@ impl Line {
             video_kbps: rung.video_kbps,
             max_kbps: rung.max_kbps,
             buffer_kbits: rung.buffer_kbits,
+            colour: source.colour,
             preset: rung.preset,
             threads: 1,
         };
         Ok(Self {
-            scaler: scaler(source, size, &rung),
+            scaler: scaler(source.size, size, &rung),
             rung,
             size,
             scaled: Picture::black(size, Timestamp::ZERO),
@@ -190,6 +202,7 @@ impl Line {
             of: None,
             wanted: false,
             needed: false,
+            cost: Cost::default(),
             settings,
             encoder: None,
             due: None,
@@ -212,19 +225,15 @@ impl Line {
 
     /// Turns to pictures of another size. Gives back whether the rung's own
     /// size changed, which a playlist must mark as a discontinuity.
-    pub(super) fn retarget(
-        &mut self,
-        source: Size,
-        aspect: (u32, u32),
-        frame_rate: f64,
-    ) -> Result<bool, codec::Error> {
-        let size = source.fit(aspect, self.rung.bounds());
+    pub(super) fn retarget(&mut self, source: &Source) -> Result<bool, codec::Error> {
+        let size = source.size.fit(source.aspect, self.rung.bounds());
         if size == self.size {
-            self.scaler = scaler(source, size, &self.rung);
+            self.recolour(source.colour)?;
+            self.scaler = scaler(source.size, size, &self.rung);
             self.content = None;
             return Ok(false);
         }
-        *self = Self::open(self.rung.clone(), source, aspect, frame_rate)?;
+        *self = Self::open(self.rung.clone(), source)?;
         self.wake()?;
         Ok(true)
     }
@@ -234,8 +243,25 @@ impl Line {
         std::mem::replace(&mut self.coded, Ok(None))
     }
 
-    /// Decides whether the picture at `pts` is coded here.
-    fn decide(&mut self, pts: Timestamp, mark: Mark, stats: &Stats) {
+    /// Turns to samples of another meaning: with the next picture, which has to be
+    /// a key picture.
+    fn recolour(&mut self, colour: Option<Colour>) -> Result<(), codec::Error> {
+        if self.settings.colour != colour {
+            self.settings.colour = colour;
+            if self.encoder.take().is_some() {
+                self.wake()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides whether the picture is coded here.
+    fn decide(&mut self, shown: &Shown, mark: Mark, stats: &Stats) {
+        let pts = shown.pts();
+        // What was left out has to be made up for.
+        let missed = if self.wanted { 0.0 } else { self.cost.inter };
+        self.cost = shown.cost;
+        self.cost.inter = (missed + shown.cost.inter).min(shown.cost.intra);
         self.wanted = self.encoder.is_some() && (mark != Mark::Plain || self.is_due(pts));
         self.needed = self.wanted;
         if self.wanted {
@@ -369,8 +395,18 @@ fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use codec::video::Meter;
 
     use super::*;
+
+    fn of_size(size: Size) -> Source {
+        Source {
+            size,
+            aspect: (1, 1),
+            frame_rate: 30.0,
+            colour: None,
+        }
+    }
 
     /// What came out of a scaler and an encoder.
     type Made = (Vec<u8>, Option<Bytes>);
@@ -378,7 +414,7 @@ mod tests {
     /// Codes pictures at 30 a second on rungs and says, for each picture, what
     /// came of it on each. `known` lets the lines know what changed.
     fn coded(rungs: &[Rung], pictures: &[Picture], known: bool) -> Vec<Vec<Made>> {
-        let open = |rung: &Rung| Line::open(rung.clone(), pictures[0].size, (1, 1), 30.0).unwrap();
+        let open = |rung: &Rung| Line::open(rung.clone(), &of_size(pictures[0].size)).unwrap();
         let mut lines: Vec<Line> = rungs.iter().map(open).collect();
         for line in &mut lines {
             line.wake().unwrap();
@@ -389,11 +425,16 @@ mod tests {
             planes.map(|plane| plane.data.as_ptr()).collect()
         };
         let at_first = planes(&lines);
-        let (mut before, mut out) = (None, Vec::new());
+        let (mut before, mut out, mut meter) = (None, Vec::new(), Meter::default());
         for (index, picture) in pictures.iter().enumerate() {
             let mut picture = picture.clone();
             picture.pts = Timestamp::ZERO + Ticks::from_millis(index as i64 * 100 / 3);
-            let mut shown = Shown::after(before.take(), Arc::new(picture), Arc::clone(&config));
+            let mut shown = Shown::after(
+                before.take(),
+                Arc::new(picture),
+                Arc::clone(&config),
+                &mut meter,
+            );
             before = Some(shown.clone());
             if !known {
                 (shown.content, shown.changes) = (2 * index as u64, None);
@@ -512,7 +553,7 @@ mod tests {
             let stats = Stats::default();
             let mut lines: Vec<Line> = rungs
                 .iter()
-                .map(|rung| Line::open(rung.clone(), pictures[0].size, (1, 1), 30.0).unwrap())
+                .map(|rung| Line::open(rung.clone(), &of_size(pictures[0].size)).unwrap())
                 .collect();
             lines.iter_mut().for_each(|line| line.wake().unwrap());
             let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
@@ -525,6 +566,7 @@ mod tests {
                     config: Arc::clone(&config),
                     content: u64::from(index),
                     changes: None,
+                    cost: Cost::default(),
                 };
                 code_all(&mut lines, &shown, Mark::Plain, &stats);
                 for (line, count) in lines.iter().zip(&mut counts) {
@@ -590,12 +632,12 @@ mod tests {
                 rung
             })
             .collect();
-        let open = |rung: Rung| Line::open(rung, size, (1, 1), 30.0).unwrap();
+        let open = |rung: Rung| Line::open(rung, &of_size(size)).unwrap();
         let mut lines: Vec<Line> = choose(&rungs, size, (1, 1)).into_iter().map(open).collect();
         lines.iter_mut().for_each(|line| line.wake().unwrap());
         let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
         let mut picture = testkit::moving_pattern(size, 0, Timestamp::ZERO);
-        let (mut before, mut out) = (None, Vec::new());
+        let (mut before, mut out, mut meter) = (None, Vec::new(), Meter::default());
         for index in 0..40 {
             match dice.below(12) {
                 0..3 => {}
@@ -610,7 +652,7 @@ mod tests {
                     size = source(&mut dice);
                     picture = testkit::moving_pattern(size, index, Timestamp::ZERO);
                     for line in &mut lines {
-                        line.retarget(size, (1, 1), 30.0).unwrap();
+                        line.retarget(&of_size(size)).unwrap();
                     }
                 }
                 _ => {
@@ -623,7 +665,7 @@ mod tests {
             }
             picture.pts = Timestamp::ZERO + Ticks::from_millis(i64::from(index) * 100 / 3);
             let at_hand = Arc::new(picture.clone());
-            let mut shown = Shown::after(before.take(), at_hand, Arc::clone(&config));
+            let mut shown = Shown::after(before.take(), at_hand, Arc::clone(&config), &mut meter);
             before = Some(shown.clone());
             if !known {
                 (shown.content, shown.changes) = (2 * u64::from(index), None);

@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use media::{AccessUnit, Size, Ticks, Timestamp, Track, TrackConfig};
+use media::{AccessUnit, Colour, Size, Ticks, Timestamp, Track, TrackConfig};
 use packager::Segmenter;
 
 use self::ahead::{AHEAD, Ahead, Decoded, Of, Shown, Task};
@@ -38,7 +38,7 @@ pub use self::error::Error;
 use self::fill::{Fill, LONGEST_PICTURE, REPEAT_EVERY};
 pub use self::fitness::Unfit;
 use self::hearing::{Admission, frame_length};
-use self::line::Line;
+use self::line::{Line, Source};
 use self::pace::{Mark, Pace, longest_segment};
 use self::passthrough::Passthrough;
 pub use self::settings::{Hints, Output, Settings, Sink};
@@ -55,8 +55,8 @@ pub struct Ladder<S> {
     waiting: VecDeque<Waiting>,
     /// Video has begun.
     video: bool,
-    /// Size of the pictures that the lines are set up for.
-    size: Option<Size>,
+    /// Size and colours of the pictures that the lines are set up for.
+    shape: Option<(Size, Option<Colour>)>,
     lines: Vec<Line>,
     outputs: Vec<Output>,
     segmenters: Vec<Segmenter>,
@@ -112,7 +112,7 @@ impl<S: Sink> Ladder<S> {
             sink,
             waiting: VecDeque::new(),
             video: false,
-            size: None,
+            shape: None,
             lines: Vec::new(),
             outputs: Vec::new(),
             segmenters: Vec::new(),
@@ -377,10 +377,11 @@ impl<S: Sink> Ladder<S> {
     /// Opens the lines for the first picture, or turns them to a new size.
     fn fit_lines(&mut self, shown: &Shown, next: Option<Timestamp>) -> Result<(), Error> {
         let picture = &*shown.picture;
-        if self.size == Some(picture.size) {
+        let colour = shown.config.h264().and_then(|config| config.colour);
+        if self.shape == Some((picture.size, colour)) {
             return Ok(());
         }
-        self.size = Some(picture.size);
+        self.shape = Some((picture.size, colour));
         let hinted = self.hints().frame_rate;
         let config = shown.config.h264();
         let aspect = config.map_or((1, 1), |config| config.sample_aspect);
@@ -394,13 +395,19 @@ impl<S: Sink> Ladder<S> {
             .filter(plausible)
             .or_else(|| measured.filter(plausible))
             .unwrap_or(30.0);
+        let source = Source {
+            size: picture.size,
+            aspect,
+            frame_rate,
+            colour,
+        };
         if self.lines.is_empty() {
-            return self.open_lines(picture.size, aspect, frame_rate);
+            return self.open_lines(&source);
         }
         self.force = self.force.max(Force::Cut);
         let audio_outputs = self.outputs.len() - self.lines.len();
         for (index, line) in self.lines.iter_mut().enumerate() {
-            if line.retarget(picture.size, aspect, frame_rate)? {
+            if line.retarget(&source)? {
                 self.force = Force::Discontinuity;
                 self.outputs[audio_outputs + index].size = Some(line.size());
             }
@@ -408,18 +415,13 @@ impl<S: Sink> Ladder<S> {
         Ok(())
     }
 
-    fn open_lines(
-        &mut self,
-        source: Size,
-        aspect: (u32, u32),
-        frame_rate: f64,
-    ) -> Result<(), Error> {
+    fn open_lines(&mut self, source: &Source) -> Result<(), Error> {
         for output in &mut self.outputs {
             // Sound alone stays for those who listen to it already.
             output.listed = false;
         }
-        for rung in line::choose(&self.settings.rungs, source, aspect) {
-            let line = Line::open(rung, source, aspect, frame_rate)?;
+        for rung in line::choose(&self.settings.rungs, source.size, source.aspect) {
+            let line = Line::open(rung, source)?;
             self.outputs.push(Output {
                 name: line.rung().name().to_owned(),
                 listed: true,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use codec::video::{Backend, Encoder, EncoderConfig, open_encoder};
+use codec::video::{Backend, Cost, Encoder, EncoderConfig, Meter, open_encoder};
 use media::{Picture, Preset, Rung};
 use packager::Segment;
 use testkit::tsprobe::Prober;
@@ -27,12 +27,17 @@ struct LeavesOut {
 }
 
 impl Encoder for LeavesOut {
-    fn encode(&mut self, picture: &Picture, key: bool) -> Result<Option<AccessUnit>, codec::Error> {
+    fn encode(
+        &mut self,
+        picture: &Picture,
+        key: bool,
+        cost: Cost,
+    ) -> Result<Option<AccessUnit>, codec::Error> {
         self.count += 1;
         if !key && (!self.count.is_multiple_of(3) || self.count > 96) {
             return Ok(None);
         }
-        self.encoder.encode(picture, key)
+        self.encoder.encode(picture, key, cost)
     }
 
     fn config(&self) -> &Arc<TrackConfig> {
@@ -60,21 +65,28 @@ fn settings(rungs: Vec<Rung>) -> Settings {
 
 /// `count` pictures at 25 a second, coded, every `key`th a key picture.
 fn source(size: Size, count: u32, key: u32) -> Vec<AccessUnit> {
+    coloured(size, count, key, None)
+}
+
+fn coloured(size: Size, count: u32, key: u32, colour: Option<Colour>) -> Vec<AccessUnit> {
     let mut encoder = open_encoder(&EncoderConfig {
         size,
         frame_rate: 25.0,
         video_kbps: 600,
         max_kbps: 642,
         buffer_kbits: 900,
+        colour,
         preset: Preset::default(),
         threads: 1,
     })
     .unwrap();
     let at = |index| Timestamp::ZERO + Ticks::from_periods(index, 25);
+    let mut meter = Meter::default();
     (0..count)
         .filter_map(|index| {
             let picture = testkit::moving_pattern(size, index, at(index.into()));
-            encoder.encode(&picture, index % key == 0).unwrap()
+            let cost = meter.measure(&picture);
+            encoder.encode(&picture, index % key == 0, cost).unwrap()
         })
         .collect()
 }
@@ -126,6 +138,50 @@ fn a_rung_that_leaves_pictures_out_keeps_its_segments_true() {
         .unwrap();
     assert_eq!(low.encoded as usize, few.iter().sum::<usize>());
     assert_eq!(low.encoded + low.skipped, 110);
+}
+
+#[test]
+fn colours_that_change_on_the_way_change_on_every_rung_where_a_segment_begins() {
+    let size = Size::new(160, 96);
+    let rung = |name, height| Rung::new(name, Size::new(160, height), 400, 428, 600).unwrap();
+    let settings = settings(vec![rung("low", 48), rung("high", 96)]);
+    let mut ladder = Ladder::new(settings, Kept::default());
+    let film = Colour {
+        full_range: false,
+        primaries: 1,
+        transfer: 1,
+        matrix: 1,
+    };
+    let colours = |ladder: &mut Ladder<Kept>| {
+        let mut colours = Vec::new();
+        for line in &mut ladder.lines {
+            line.swap_encoder(|encoder| {
+                colours.push(encoder.config().h264().unwrap().colour);
+                encoder
+            });
+        }
+        colours
+    };
+    for unit in source(size, 60, 25) {
+        ladder.push(unit).unwrap();
+    }
+    ladder.settle().unwrap();
+    assert_eq!(colours(&mut ladder), [None, None]);
+    for mut unit in coloured(size, 60, 25, Some(film)) {
+        let before = Ticks::from_periods(60, 25);
+        (unit.pts, unit.dts) = (unit.pts + before, unit.dts + before);
+        ladder.push(unit).unwrap();
+    }
+    ladder.settle().unwrap();
+    assert_eq!(colours(&mut ladder), [Some(film); 2]);
+    for segments in ladder.finish().unwrap().0 {
+        let starts: Vec<_> = segments
+            .iter()
+            .map(|one| one.start.ticks() / 3600)
+            .collect();
+        assert_eq!(starts, [0, 25, 50, 60, 85, 110]);
+        assert!(segments.iter().all(|segment| !segment.discontinuity));
+    }
 }
 
 /// Keeps the brightest luma of each picture that stands for the stream.

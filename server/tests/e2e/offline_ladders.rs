@@ -6,8 +6,8 @@ use std::process::{Output, Stdio};
 use crate::harness::SMALL_LADDER;
 use crate::harness::server::weir;
 use crate::harness::show::Show;
-use crate::harness::sources::{AAC, bundled_clip, clip, small};
-use crate::harness::tools::files;
+use crate::harness::sources::{AAC, X264, bundled_clip, clip, small};
+use crate::harness::tools::{ffprobe, files};
 
 fn transcode(input: &str, dir: &Path, stdin: Option<&Path>) -> Output {
     let config = dir.join("weir.toml");
@@ -30,6 +30,44 @@ fn transcode(input: &str, dir: &Path, stdin: Option<&Path>) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Untold, players guess what samples mean by the height of the picture, and the
+/// colours would change from rung to rung.
+#[test]
+fn every_rung_says_of_its_colours_what_the_source_says() {
+    let told = |of: &str| {
+        let input = clip(
+            &format!("colours-{}", of.replace(':', "-")),
+            &[
+                &["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2"][..],
+                X264,
+                &["-x264-params", of],
+            ]
+            .concat(),
+        );
+        let dir = tempfile::tempdir().expect("a directory");
+        let output = transcode(&input.to_string_lossy(), dir.path(), None);
+        assert!(output.status.success(), "{}", said(&output));
+        let show = Show::on_disk(&dir.path().join("out"));
+        let fields = [
+            "color_range",
+            "color_space",
+            "color_primaries",
+            "color_transfer",
+        ];
+        let of_rung = show.rungs.iter().map(|rung| {
+            let probed = ffprobe(&show.file(rung), &["-show_streams", "-select_streams", "v"]);
+            let stream = &probed["streams"][0];
+            fields.map(|field| stream[field].as_str().unwrap_or("-").to_owned())
+        });
+        of_rung.collect::<Vec<_>>()
+    };
+    let full = "colorprim=bt470bg:transfer=smpte170m:colormatrix=bt470bg:fullrange=on";
+    assert_eq!(told(full), [["pc", "bt470bg", "bt470bg", "smpte170m"]; 2]);
+    let wide = "colorprim=bt709:transfer=bt709:colormatrix=bt709";
+    assert_eq!(told(wide), [["tv", "bt709", "bt709", "bt709"]; 2]);
+    assert_eq!(told("keyint=25"), [["-"; 4]; 2]);
 }
 
 #[test]

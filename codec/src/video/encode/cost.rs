@@ -3,7 +3,8 @@
 //! Rate control needs to know before coding that a picture is a repeat, a cut
 //! or a burst of motion. Means over squares of samples, half to a sixteenth of
 //! the size, are enough for that; what they cannot see (grain, noise) the rate
-//! control learns from the bits. About 2 % of the encoder's own time.
+//! control learns from the bits. So one look at the source does for all rungs: 1 %
+//! of the time of a ladder.
 
 use media::Picture;
 
@@ -11,7 +12,7 @@ use super::rate::Cost;
 
 /// Measures pictures one after the other. Pictures of one size.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub struct Meter {
     now: Low,
     before: Low,
     /// Motion of each block, in low-resolution samples.
@@ -29,7 +30,7 @@ struct Low {
 
 impl Meter {
     /// The cost of `picture` after the one measured before it.
-    pub(super) fn measure(&mut self, picture: &Picture) -> Cost {
+    pub fn measure(&mut self, picture: &Picture) -> Cost {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.take(picture, &mut self.sums);
         let (across, down) = (self.now.width / BLOCK, self.now.height / BLOCK);

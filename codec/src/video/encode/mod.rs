@@ -8,9 +8,12 @@ mod rate;
 mod screen;
 mod soften;
 
+pub use self::cost::Meter;
+pub use self::rate::Cost;
+
 use std::sync::Arc;
 
-use media::{AccessUnit, Picture, Preset, Size, TrackConfig};
+use media::{AccessUnit, Colour, Picture, Preset, Size, TrackConfig};
 
 use crate::Error;
 
@@ -18,14 +21,20 @@ use crate::Error;
 /// profile, CABAC, no B-frames, so a unit's dts is its pts.
 pub trait Encoder: Send {
     /// Encodes one picture, which must be of the encoder's size, to one unit at
-    /// once. `None` leaves the picture out, as the last resort when the decoder
+    /// once. `cost` says how hard it is after the last one, as a [`Meter`] has found
+    /// it in this picture or in the one that it was scaled from. `None` leaves the picture out, as the last resort when the decoder
     /// buffer has no room for it; never one that must be a key picture.
     ///
     /// The unit is a key unit for the first picture and wherever `force_key`
     /// says so. Others come unasked, rarely: a picture that overflowed the decoder
     /// buffer against all expectation (a cut to noise) is coded once more, coarser
     /// and without need of the one thrown away; and a screen's changes of scene.
-    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error>;
+    fn encode(
+        &mut self,
+        picture: &Picture,
+        force_key: bool,
+        cost: Cost,
+    ) -> Result<Option<AccessUnit>, Error>;
 
     /// The track's configuration, the same `Arc` that its units carry. Known
     /// before the first picture.
@@ -46,6 +55,9 @@ pub struct EncoderConfig {
     pub max_kbps: u32,
     /// Decoder buffer (VBV), in kbit.
     pub buffer_kbits: u32,
+    /// What the samples mean, for the VUI. `None` leaves it to players' guesses,
+    /// as the source did.
+    pub colour: Option<Colour>,
     /// What it spends on a picture.
     pub preset: Preset,
     /// Threads the encoder may start. 1 runs in the caller's thread; more cut

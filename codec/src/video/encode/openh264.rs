@@ -17,7 +17,7 @@ use super::ffi::{Outcome, RawEncoder};
 use super::level::{level_idc, nominal};
 use super::rate::{Plan, Quantiser, Verdict};
 use super::soften::soften;
-use super::{Encoder, EncoderConfig, cost, rate, screen};
+use super::{Cost, Encoder, EncoderConfig, rate, screen};
 use crate::Error;
 
 pub(super) struct OpenH264 {
@@ -25,7 +25,6 @@ pub(super) struct OpenH264 {
     settings: EncoderConfig,
     config: Arc<TrackConfig>,
     control: rate::Control,
-    meter: cost::Meter,
     softened: Picture,
     detector: screen::Detector,
     /// What `raw` is set up for.
@@ -49,7 +48,6 @@ impl OpenH264 {
                 frame_rate: nominal(config.frame_rate),
                 macroblocks,
             }),
-            meter: cost::Meter::default(),
             softened: Picture::black(Size::new(2, 2), Timestamp::ZERO),
             detector: screen::Detector::default(),
             of_a_screen: false,
@@ -74,14 +72,18 @@ impl OpenH264 {
 }
 
 impl Encoder for OpenH264 {
-    fn encode(&mut self, picture: &Picture, force_key: bool) -> Result<Option<AccessUnit>, Error> {
+    fn encode(
+        &mut self,
+        picture: &Picture,
+        force_key: bool,
+        cost: Cost,
+    ) -> Result<Option<AccessUnit>, Error> {
         if picture.size != self.settings.size {
             return Err(Error::Config(format!(
                 "a picture of {} in an encoder of {}",
                 picture.size, self.settings.size
             )));
         }
-        let cost = self.meter.measure(picture);
         let Plan::Code(mut with) = self.control.plan(picture.pts, force_key, cost) else {
             return Ok(None);
         };
@@ -187,6 +189,15 @@ fn set_up(config: &EncoderConfig, of_a_screen: bool, settings: &mut SEncParamExt
         config.max_kbps,
         config.buffer_kbits,
     ));
+    layer.bVideoSignalTypePresent = config.colour.is_some();
+    if let Some(colour) = config.colour {
+        layer.uiVideoFormat = UNSPECIFIED_FORMAT;
+        layer.bFullRange = colour.full_range;
+        layer.bColorDescriptionPresent = true;
+        layer.uiColorPrimaries = colour.primaries;
+        layer.uiTransferCharacteristics = colour.transfer;
+        layer.uiColorMatrix = colour.matrix;
+    }
     if config.threads > 1 {
         layer.sSliceArgument.uiSliceMode = SM_FIXEDSLCNUM_SLICE;
         layer.sSliceArgument.uiSliceNum = u32::from(config.threads);
@@ -218,6 +229,8 @@ fn track_config<'a>(sets: impl Iterator<Item = &'a [u8]>) -> Result<TrackConfig,
 const SMALL: u64 = 854 * 480;
 /// A little less deblocking than the standard's default: 0.2 VMAF at 360p.
 const DEBLOCKING: i32 = -2;
+/// `video_format` of E.2.1: PAL, NTSC and the like mean nothing any more.
+const UNSPECIFIED_FORMAT: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 const NAL_LENGTH_SIZE: u8 = 4;
@@ -236,6 +249,7 @@ mod tests {
                 video_kbps: 800,
                 max_kbps: 856,
                 buffer_kbits: 1200,
+                colour: None,
                 preset: Preset::Balanced,
                 threads: 1,
             };

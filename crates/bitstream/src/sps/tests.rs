@@ -324,6 +324,19 @@ fn fields_and_high_fidelity_are_told() {
 }
 
 #[test]
+fn colours_are_told_where_they_are_said() {
+    let unsaid = parse(&hex(HIGH_1080P_2997)).unwrap();
+    assert_eq!(unsaid.colour, None);
+    // ffmpeg's scaler through openh264: BT.709 all over, in the range of video.
+    let said = parse(&hex("674d4c1f8c6805005bb0101e1108d4")).unwrap();
+    let ranged = baseline(40, 23).u(1, 0).u(1, 1).u(2, 0).u(1, 1);
+    let full = parse(&ranged.u(3, 5).u(1, 1).u(1, 0).u(32, 0).nal()).unwrap();
+    let full = full.colour.unwrap();
+    assert!(full.full_range && full.matrix == UNSPECIFIED);
+    assert_eq!(said.colour, None);
+}
+
+#[test]
 fn reordering_is_read_behind_an_hrd() {
     let sps = parse(&hex(
         "67640020acd9405005bb016a02020280000003008000003c3130007a12000f427269c03c60c658",

@@ -46,11 +46,11 @@ pub(super) struct Settings {
 /// How hard a picture is to code: mean absolute differences of its 8x8 blocks
 /// at low resolution, in sums of samples (0 to 16,320).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Cost {
+pub struct Cost {
     /// From what lies beside each block.
-    pub(super) intra: f64,
+    pub intra: f64,
     /// From the picture before, with motion, or from beside, whichever is less.
-    pub(super) inter: f64,
+    pub inter: f64,
 }
 
 /// What to do with a picture.

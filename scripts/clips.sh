@@ -7,7 +7,7 @@
 # bbb1080        Big Buck Bunny, 1920x1080, 30 a second, 6 Mbit/s, High, 2 B-frames
 # bbb720         the same at 1280x720
 # film720        the film's 1280x720 edition, softer and coded before, likewise
-# bbb720-fits    the same at 2500 kbit/s, at most 2800: passthrough takes it
+# bbb720-fits    bbb720 at 2500 kbit/s, at most 2800: passthrough takes it
 # bbb1080p60     60 different pictures a second: the film, two and a half times as fast
 # street         a real fixed camera over a street, pedestrians, 768x576 enlarged, played at 25 a second
 # camera         a snowboarding opossum: an action camera, 1280x720, 29.97 a second
@@ -51,13 +51,16 @@ edition720() {
     edition720=$sources/bbb-720p.mp4
     [ ! -e "$edition720" ] || return 0
     say "fetching the film's 720p edition (58 MB, once)"
-    local package=$sources/moviepy-2.2.1.tar.gz inside=docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip
-    pip3 download --quiet --no-deps --no-binary moviepy --dest "$sources" moviepy==2.2.1 >&2 || die "the film's 720p edition cannot be fetched: is the Python package index in reach?"
-    has c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1 "$package" || die "the film's 720p edition is not the one that was measured with"
-    tar -xzf "$package" -C "$sources" --strip-components 6 "moviepy-2.2.1/$inside"
-    unzip -q -o -j "$sources/${inside##*/}" moviepy_10_minutes/resources/bbb.mp4 -d "$sources/edition"
-    mv "$sources/edition/bbb.mp4" "$edition720"
-    rm -r "$package" "$sources/${inside##*/}" "$sources/edition"
+    local work; work=$(mktemp -d)
+    local inside=moviepy-2.2.1/docs/_static/medias/getting_started/moviepy_10_minutes/moviepy_10_minutes.zip
+    # A source package runs code of its own when it is looked at: only this one may.
+    echo "moviepy==2.2.1 --hash=sha256:c80cb56815ece94e5e3e2d361aa40070eeb30a09d23a24c4e684d03e16deacb1" >"$work/wanted"
+    pip3 download --quiet --no-deps --no-binary moviepy --require-hashes --dest "$work" --requirement "$work/wanted" >&2 ||
+        die "the film's 720p edition cannot be fetched, or is not the one that was measured with: is the Python package index in reach?"
+    tar -xzf "$work/moviepy-2.2.1.tar.gz" -C "$work" --strip-components 6 "$inside"
+    unzip -q -o -j "$work/${inside##*/}" moviepy_10_minutes/resources/bbb.mp4 -d "$work"
+    mv "$work/bbb.mp4" "$edition720"
+    rm -r "$work"
 }
 
 opossum() {

@@ -34,8 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     while read(&mut input, &mut picture)? {
         let seconds = pictures as f64 / config.frame_rate;
         picture.pts = Timestamp::ZERO + Ticks::from_secs_f64(seconds);
-        let before = cpu_seconds();
         let cost = meter.measure(&picture);
+        let before = cpu_seconds();
         let unit = encoder.encode(&picture, pictures.is_multiple_of(key_every), cost)?;
         cpu += cpu_seconds() - before;
         pictures += 1;

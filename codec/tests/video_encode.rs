@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use media::{AccessUnit, Picture, Preset, Size, Ticks, Timestamp};
+use media::{AccessUnit, Colour, Picture, Preset, Size, Ticks, Timestamp};
 use weir_codec::video::{Cost, EncoderConfig, Meter, open_encoder};
 
 fn config(size: Size, frame_rate: f64, video_kbps: u32) -> EncoderConfig {
@@ -47,6 +47,42 @@ fn encode(
             .all(|unit| Arc::ptr_eq(&unit.config, &announced))
     );
     units
+}
+
+/// One leaky bucket over all of it: a change is no reason for a second buffer.
+#[test]
+fn colours_that_change_all_the_time_do_not_break_the_rate() {
+    let size = Size::new(320, 180);
+    let config = config(size, 30.0, 300);
+    let mut encoder = open_encoder(&config).unwrap();
+    let mut meter = Meter::default();
+    let (mut level, mut seen) = (0.0_f64, 0);
+    for index in 0..90 {
+        let picture = testkit::noise(size, index, at(index));
+        let key = index % 5 == 0;
+        let colour = Colour {
+            full_range: index % 10 == 0,
+            primaries: 1,
+            transfer: 1,
+            matrix: 1,
+        };
+        if key {
+            encoder.recolour(Some(colour)).unwrap();
+        }
+        let cost = meter.measure(&picture);
+        level = (level - f64::from(config.max_kbps) / 30.0).max(0.0);
+        let Some(unit) = encoder.encode(&picture, key, cost).unwrap() else {
+            continue;
+        };
+        assert!(unit.key || !key);
+        if key {
+            assert_eq!(unit.config.h264().unwrap().colour, Some(colour));
+        }
+        level += unit.data.len() as f64 * 8.0 / 1000.0;
+        assert!(level <= f64::from(config.buffer_kbits), "{index}: {level}");
+        seen += 1;
+    }
+    assert!(seen >= 18, "{seen}");
 }
 
 #[test]

@@ -177,9 +177,12 @@ fn from_parts(
         });
     };
     let facts = Sps::parse(first, limits)?;
+    let mut colour = facts.colour;
     for other in &sps[1..] {
         // Any of them may become active: none may be above the limits.
-        Sps::parse(other, limits)?;
+        if Sps::parse(other, limits)?.colour != colour {
+            colour = None;
+        }
     }
     Ok(H264Config {
         nal_length_size,
@@ -189,7 +192,7 @@ fn from_parts(
         size: facts.size,
         sample_aspect: facts.sample_aspect,
         frame_rate: facts.frame_rate,
-        colour: facts.colour,
+        colour,
         interlaced: facts.interlaced,
         high_fidelity: facts.high_fidelity(),
         sps,

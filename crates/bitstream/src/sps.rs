@@ -130,16 +130,11 @@ impl Sps {
         if bits.flag()? {
             bits.skip(3)?; // video_format
             let full_range = bits.flag()?;
-            let [primaries, transfer, matrix] = match bits.flag()? {
+            let points = match bits.flag()? {
                 true => [bits.u8(8)?, bits.u8(8)?, bits.u8(8)?],
                 false => [UNSPECIFIED; 3],
             };
-            self.colour = Some(Colour {
-                full_range,
-                primaries,
-                transfer,
-                matrix,
-            });
+            self.colour = colour(full_range, points, self.chroma_format);
         }
         if bits.flag()? {
             bits.ue()?; // chroma_sample_loc_type_top_field
@@ -177,6 +172,26 @@ impl Sps {
     pub fn high_fidelity(&self) -> bool {
         (self.chroma_format, self.luma_depth, self.chroma_depth) != (1, 8, 8)
     }
+}
+
+/// What primaries, transfer and matrix say. What H.273 has reserved says nothing,
+/// nor does the matrix of RGB where chroma has fewer samples (E.2.1 forbids it);
+/// and nothing in the range of video is what silence means.
+fn colour(full_range: bool, [primaries, transfer, matrix]: [u8; 3], chroma: u8) -> Option<Colour> {
+    let known = |point: u8, known: bool| if known { point } else { UNSPECIFIED };
+    let colour = Colour {
+        full_range,
+        primaries: known(primaries, matches!(primaries, 1 | 4..=12 | 22)),
+        transfer: known(transfer, matches!(transfer, 1 | 4..=18)),
+        matrix: known(matrix, matches!((matrix, chroma), (1 | 4..=14, _) | (0, 3))),
+    };
+    let silence = Colour {
+        full_range: false,
+        primaries: UNSPECIFIED,
+        transfer: UNSPECIFIED,
+        matrix: UNSPECIFIED,
+    };
+    (colour != silence).then_some(colour)
 }
 
 /// Of each of the three code points of a [`Colour`].

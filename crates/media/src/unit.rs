@@ -120,8 +120,8 @@ pub struct H264Config {
     pub sample_aspect: (u32, u32),
     /// Pictures per second as a fraction, when the VUI says so.
     pub frame_rate: Option<(u32, u32)>,
-    /// What the samples mean, when the VUI says so. Players guess otherwise, by
-    /// the size of the picture.
+    /// What the samples mean, when the VUI says so, and all parameter sets alike.
+    /// Players guess otherwise, by the size of the picture.
     pub colour: Option<Colour>,
     /// `frame_mbs_only_flag` is 0: fields may come.
     pub interlaced: bool,

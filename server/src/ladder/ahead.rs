@@ -82,7 +82,7 @@ impl Shown {
             .and_then(|before| Changes::between(&before.picture, &picture));
         let (content, changes, cost) = match (before, changes) {
             (Some(before), Some(none)) if none.is_empty() => {
-                (before.content, before.changes, repeated(before.cost))
+                (before.content, before.changes, before.cost.repeated())
             }
             (before, changes) => {
                 let content = before.map_or(0, |before| before.content + 1);
@@ -107,7 +107,7 @@ impl Shown {
     /// each hole that is filled, if others still hold it.
     pub(super) fn set_pts(&mut self, pts: Timestamp) {
         Arc::make_mut(&mut self.picture).pts = pts;
-        self.cost = repeated(self.cost);
+        self.cost = self.cost.repeated();
     }
 }
 
@@ -349,11 +349,6 @@ impl Front {
             out.push(shown);
         }
     }
-}
-
-/// The cost of a picture that is the same as the one before.
-fn repeated(cost: Cost) -> Cost {
-    Cost { inter: 0.0, ..cost }
 }
 
 /// Damage is kept for later; what would come again with every unit is not.

@@ -36,6 +36,8 @@ pub(super) struct Line {
     needed: bool,
     /// The cost of the picture in hand after the last one coded here.
     cost: Cost,
+    /// A unit came of the picture before.
+    made: bool,
     settings: EncoderConfig,
     /// None while the source's own units take the place of coded ones.
     encoder: Option<Box<dyn Encoder>>,
@@ -125,6 +127,7 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
         encoder,
         wanted,
         cost,
+        made: came,
         coded,
         ..
     } = dearest;
@@ -145,6 +148,7 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
         || {
             if let Some(encoder) = encoder.as_mut().filter(|_| *wanted) {
                 *coded = code(&mut **encoder, picture, *cost, rung.name(), mark, stats);
+                *came = matches!(coded, Ok(Some(_)));
             }
         },
         || code_each(others, &made, mark, stats),
@@ -203,6 +207,7 @@ impl Line {
             wanted: false,
             needed: false,
             cost: Cost::default(),
+            made: false,
             settings,
             encoder: None,
             due: None,
@@ -228,7 +233,6 @@ impl Line {
     pub(super) fn retarget(&mut self, source: &Source) -> Result<bool, codec::Error> {
         let size = source.size.fit(source.aspect, self.rung.bounds());
         if size == self.size {
-            self.recolour(source.colour)?;
             self.scaler = scaler(source.size, size, &self.rung);
             self.content = None;
             return Ok(false);
@@ -243,25 +247,26 @@ impl Line {
         std::mem::replace(&mut self.coded, Ok(None))
     }
 
-    /// Turns to samples of another meaning: with the next picture, which has to be
-    /// a key picture.
-    fn recolour(&mut self, colour: Option<Colour>) -> Result<(), codec::Error> {
-        if self.settings.colour != colour {
-            self.settings.colour = colour;
-            if self.encoder.take().is_some() {
-                self.wake()?;
-            }
+    /// Says from the next picture on, a key picture, what its samples mean. Gives
+    /// back whether that is something else than before.
+    pub(super) fn recolour(&mut self, colour: Option<Colour>) -> Result<bool, codec::Error> {
+        if self.settings.colour == colour {
+            return Ok(false);
         }
-        Ok(())
+        self.settings.colour = colour;
+        if let Some(encoder) = &mut self.encoder {
+            encoder.recolour(colour)?;
+        }
+        Ok(true)
     }
 
     /// Decides whether the picture is coded here.
     fn decide(&mut self, shown: &Shown, mark: Mark, stats: &Stats) {
         let pts = shown.pts();
-        // What was left out has to be made up for.
-        let missed = if self.wanted { 0.0 } else { self.cost.inter };
-        self.cost = shown.cost;
-        self.cost.inter = (missed + shown.cost.inter).min(shown.cost.intra);
+        self.cost = match std::mem::replace(&mut self.made, false) {
+            true => shown.cost,
+            false => shown.cost.after(self.cost),
+        };
         self.wanted = self.encoder.is_some() && (mark != Mark::Plain || self.is_due(pts));
         self.needed = self.wanted;
         if self.wanted {
@@ -700,6 +705,77 @@ mod tests {
             let known = adventure(seed, true, &four);
             assert!(known == adventure(seed, false, &one), "{seed}");
         }
+    }
+
+    /// Notes what it is told and codes what it may.
+    struct Told {
+        encoder: Box<dyn Encoder>,
+        costs: Arc<std::sync::Mutex<Vec<Cost>>>,
+        refuses: u64,
+    }
+
+    impl Encoder for Told {
+        fn encode(
+            &mut self,
+            picture: &Picture,
+            key: bool,
+            cost: Cost,
+        ) -> Result<Option<AccessUnit>, codec::Error> {
+            let mut costs = self.costs.lock().unwrap();
+            costs.push(cost);
+            if costs.len() as u64 == self.refuses {
+                return Ok(None);
+            }
+            self.encoder.encode(picture, key, cost)
+        }
+
+        fn recolour(&mut self, colour: Option<Colour>) -> Result<(), codec::Error> {
+            self.encoder.recolour(colour)
+        }
+
+        fn config(&self) -> &Arc<media::TrackConfig> {
+            self.encoder.config()
+        }
+    }
+
+    #[test]
+    fn what_a_rung_leaves_out_counts_with_the_next_picture_it_codes() {
+        let size = Size::new(320, 180);
+        let mut rung = Rung::new("slow", Size::new(160, 90), 100, 107, 150).unwrap();
+        rung.max_fps = Some(15.0);
+        let mut lines = vec![Line::open(rung, &of_size(size)).unwrap()];
+        lines[0].wake().unwrap();
+        let config = Arc::clone(lines[0].encoder.as_ref().unwrap().config());
+        let costs = Arc::new(std::sync::Mutex::new(Vec::new()));
+        lines[0].swap_encoder(|encoder| {
+            Box::new(Told {
+                encoder,
+                costs: Arc::clone(&costs),
+                refuses: 3,
+            })
+        });
+        let mut meter = Meter::default();
+        let (mut before, mut shown_costs) = (None, Vec::new());
+        for index in 0..8 {
+            let pts = Timestamp::ZERO + Ticks::from_periods(index, 30);
+            let picture = testkit::moving_pattern(size, index as u32 * 7, pts);
+            let config = Arc::clone(&config);
+            let shown = Shown::after(before.take(), Arc::new(picture), config, &mut meter);
+            shown_costs.push(shown.cost);
+            code_all(&mut lines, &shown, Mark::Plain, &Stats::default());
+            lines[0].take_coded().unwrap();
+            before = Some(shown);
+        }
+        let of = &shown_costs;
+        assert_ne!(of[2].after(of[1]), of[2]);
+        // Every other picture is due, and the third of those finds no room.
+        let expected = [
+            of[0],
+            of[2].after(of[1]),
+            of[4].after(of[3]),
+            of[6].after(of[5].after(of[4].after(of[3]))),
+        ];
+        assert_eq!(*costs.lock().unwrap(), expected);
     }
 
     fn names(width: u32, height: u32) -> Vec<String> {

@@ -30,7 +30,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use media::{AccessUnit, Colour, Size, Ticks, Timestamp, Track, TrackConfig};
+use codec::video::Cost;
+use media::{AccessUnit, Size, Ticks, Timestamp, Track, TrackConfig};
 use packager::Segmenter;
 
 use self::ahead::{AHEAD, Ahead, Decoded, Of, Shown, Task};
@@ -55,14 +56,16 @@ pub struct Ladder<S> {
     waiting: VecDeque<Waiting>,
     /// Video has begun.
     video: bool,
-    /// Size and colours of the pictures that the lines are set up for.
-    shape: Option<(Size, Option<Colour>)>,
+    /// Size and sample aspect of the pictures that the lines are set up for.
+    shape: Option<(Size, (u32, u32))>,
     lines: Vec<Line>,
     outputs: Vec<Output>,
     segmenters: Vec<Segmenter>,
     pace: Pace,
     passthrough: Passthrough,
     held: Option<Shown>,
+    /// The cost of the pictures that were left out behind `held`.
+    left_out: Cost,
     fill: Fill,
     force: Force,
     sound: Option<Sound>,
@@ -117,6 +120,7 @@ impl<S: Sink> Ladder<S> {
             outputs: Vec::new(),
             segmenters: Vec::new(),
             held: None,
+            left_out: Cost::default(),
             fill: Fill::new(),
             force: Force::Nothing,
             sound: None,
@@ -272,17 +276,19 @@ impl<S: Sink> Ladder<S> {
 
     /// Takes a decoded picture and codes the one before it, whose length is now
     /// known.
-    fn picture(&mut self, shown: Shown) -> Result<(), Error> {
+    fn picture(&mut self, mut shown: Shown) -> Result<(), Error> {
         self.fill.picture_came();
         if let Some(held) = self.held.take() {
             if shown.pts() <= held.pts() {
                 // A sender that repeats or turns back its time: the newer picture is left out.
+                self.left_out = shown.cost.after(self.left_out);
                 self.passthrough.spoil(Unfit::Damage);
                 self.held = Some(held);
                 return Ok(());
             }
             self.emit(held, Some(shown.pts()))?;
         }
+        shown.cost = shown.cost.after(std::mem::take(&mut self.left_out));
         self.held = Some(shown);
         Ok(())
     }
@@ -329,7 +335,10 @@ impl<S: Sink> Ladder<S> {
             let guess = picture.pts + self.length;
             self.pace.last_end(picture.pts, guess)
         });
-        let (mark, discontinuity) = self.mark(shown, end)?;
+        let (mark, mut discontinuity) = self.mark(shown, end)?;
+        if mark == Mark::Cut {
+            discontinuity |= self.recolour(shown)?;
+        }
         self.wake_lines()?;
         if mark == Mark::Cut {
             self.cut(picture.pts, discontinuity)?;
@@ -374,17 +383,29 @@ impl<S: Sink> Ladder<S> {
         Ok(())
     }
 
+    /// Takes over what a picture that begins a segment says of its colours: only
+    /// there, so that a sender who changes them all the time is followed once a
+    /// segment. Gives back whether they are others than before: players read the
+    /// description anew behind a discontinuity alone.
+    fn recolour(&mut self, shown: &Shown) -> Result<bool, Error> {
+        let colour = shown.config.h264().and_then(|config| config.colour);
+        let mut changed = false;
+        for line in &mut self.lines {
+            changed |= line.recolour(colour)?;
+        }
+        Ok(changed)
+    }
+
     /// Opens the lines for the first picture, or turns them to a new size.
     fn fit_lines(&mut self, shown: &Shown, next: Option<Timestamp>) -> Result<(), Error> {
         let picture = &*shown.picture;
-        let colour = shown.config.h264().and_then(|config| config.colour);
-        if self.shape == Some((picture.size, colour)) {
-            return Ok(());
-        }
-        self.shape = Some((picture.size, colour));
-        let hinted = self.hints().frame_rate;
         let config = shown.config.h264();
         let aspect = config.map_or((1, 1), |config| config.sample_aspect);
+        if self.shape == Some((picture.size, aspect)) {
+            return Ok(());
+        }
+        self.shape = Some((picture.size, aspect));
+        let hinted = self.hints().frame_rate;
         let announced = hinted.or_else(|| {
             let (num, den) = config?.frame_rate?;
             Some(f64::from(num) / f64::from(den))
@@ -399,7 +420,7 @@ impl<S: Sink> Ladder<S> {
             size: picture.size,
             aspect,
             frame_rate,
-            colour,
+            colour: config.and_then(|config| config.colour),
         };
         if self.lines.is_empty() {
             return self.open_lines(&source);

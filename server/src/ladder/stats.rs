@@ -43,7 +43,7 @@ pub struct RungCount {
 /// Where a ladder's CPU time goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// H.264 decoding.
+    /// H.264 decoding, and the look at what it gives.
     Decode,
     /// Scaling, all rungs.
     Scale,

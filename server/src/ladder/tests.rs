@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use codec::video::{Backend, Cost, Encoder, EncoderConfig, Meter, open_encoder};
-use media::{Picture, Preset, Rung};
+use media::{Colour, Picture, Preset, Rung};
 use packager::Segment;
 use testkit::tsprobe::Prober;
 
@@ -38,6 +38,10 @@ impl Encoder for LeavesOut {
             return Ok(None);
         }
         self.encoder.encode(picture, key, cost)
+    }
+
+    fn recolour(&mut self, colour: Option<Colour>) -> Result<(), codec::Error> {
+        self.encoder.recolour(colour)
     }
 
     fn config(&self) -> &Arc<TrackConfig> {
@@ -141,7 +145,7 @@ fn a_rung_that_leaves_pictures_out_keeps_its_segments_true() {
 }
 
 #[test]
-fn colours_that_change_on_the_way_change_on_every_rung_where_a_segment_begins() {
+fn colours_that_change_on_the_way_change_on_every_rung_at_the_next_segment() {
     let size = Size::new(160, 96);
     let rung = |name, height| Rung::new(name, Size::new(160, height), 400, 428, 600).unwrap();
     let settings = settings(vec![rung("low", 48), rung("high", 96)]);
@@ -179,8 +183,9 @@ fn colours_that_change_on_the_way_change_on_every_rung_where_a_segment_begins() 
             .iter()
             .map(|one| one.start.ticks() / 3600)
             .collect();
-        assert_eq!(starts, [0, 25, 50, 60, 85, 110]);
-        assert!(segments.iter().all(|segment| !segment.discontinuity));
+        assert_eq!(starts, [0, 25, 50, 75, 100]);
+        let marked: Vec<_> = segments.iter().map(|one| one.discontinuity).collect();
+        assert_eq!(marked, [false, false, false, true, false]);
     }
 }
 

@@ -63,8 +63,8 @@ fn every_rung_says_of_its_colours_what_the_source_says() {
         });
         of_rung.collect::<Vec<_>>()
     };
-    let full = "colorprim=bt470bg:transfer=smpte170m:colormatrix=bt470bg:fullrange=on";
-    assert_eq!(told(full), [["pc", "bt470bg", "bt470bg", "smpte170m"]; 2]);
+    let full = "colorprim=bt2020:transfer=smpte170m:colormatrix=bt470bg:fullrange=on";
+    assert_eq!(told(full), [["pc", "bt470bg", "bt2020", "smpte170m"]; 2]);
     let wide = "colorprim=bt709:transfer=bt709:colormatrix=bt709";
     assert_eq!(told(wide), [["tv", "bt709", "bt709", "bt709"]; 2]);
     assert_eq!(told("keyint=25"), [["-"; 4]; 2]);

@@ -21,9 +21,10 @@ use crate::Error;
 /// profile, CABAC, no B-frames, so a unit's dts is its pts.
 pub trait Encoder: Send {
     /// Encodes one picture, which must be of the encoder's size, to one unit at
-    /// once. `cost` says how hard it is after the last one, as a [`Meter`] has found
-    /// it in this picture or in the one that it was scaled from. `None` leaves the picture out, as the last resort when the decoder
-    /// buffer has no room for it; never one that must be a key picture.
+    /// once. `cost` says how hard it is after the last one that was coded, as a
+    /// [`Meter`] has found it in these pictures or in those they were scaled from.
+    /// `None` leaves the picture out, as the last resort when the decoder buffer has
+    /// no room for it; never one that must be a key picture.
     ///
     /// The unit is a key unit for the first picture and wherever `force_key`
     /// says so. Others come unasked, rarely: a picture that overflowed the decoder
@@ -35,6 +36,10 @@ pub trait Encoder: Send {
         force_key: bool,
         cost: Cost,
     ) -> Result<Option<AccessUnit>, Error>;
+
+    /// Says another thing of what samples mean, from the next picture on, which has
+    /// to be a key picture. What was learnt, and the decoder's buffer, go on.
+    fn recolour(&mut self, colour: Option<Colour>) -> Result<(), Error>;
 
     /// The track's configuration, the same `Arc` that its units carry. Known
     /// before the first picture.

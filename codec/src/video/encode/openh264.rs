@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bitstream::{avcc, nal};
 use bytes::Bytes;
-use media::{AccessUnit, Picture, Preset, Size, Timestamp, TrackConfig};
+use media::{AccessUnit, Colour, Picture, Preset, Size, Timestamp, TrackConfig};
 use openh264_sys2::{
     CAMERA_VIDEO_REAL_TIME, CONSTANT_ID, LOW_COMPLEXITY, MEDIUM_COMPLEXITY, PRO_MAIN, RC_OFF_MODE,
     SCREEN_CONTENT_REAL_TIME, SEncParamExt, SM_FIXEDSLCNUM_SLICE, SM_SINGLE_SLICE,
@@ -140,6 +140,14 @@ impl Encoder for OpenH264 {
             data: data.into(),
             config: Arc::clone(&self.config),
         }))
+    }
+
+    fn recolour(&mut self, colour: Option<Colour>) -> Result<(), Error> {
+        self.settings.colour = colour;
+        self.reopen()?;
+        let sets = self.raw.parameter_sets()?;
+        self.config = Arc::new(track_config(nal::annex_b(&sets))?);
+        Ok(())
     }
 
     fn config(&self) -> &Arc<TrackConfig> {

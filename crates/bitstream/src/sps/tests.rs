@@ -323,17 +323,40 @@ fn fields_and_high_fidelity_are_told() {
     assert!(full_chroma.high_fidelity());
 }
 
+/// The colour that a VUI with these flags and code points has.
+fn coloured(full_range: u32, points: Option<[u32; 3]>) -> Option<Colour> {
+    let vui = baseline(40, 23).u(1, 0).u(1, 1).u(2, 0).u(1, 1);
+    let vui = vui.u(3, 5).u(1, full_range);
+    let vui = match points {
+        Some([a, b, c]) => vui.u(1, 1).u(8, a).u(8, b).u(8, c),
+        None => vui.u(1, 0),
+    };
+    parse(&vui.u(32, 0).nal()).unwrap().colour
+}
+
 #[test]
-fn colours_are_told_where_they_are_said() {
-    let unsaid = parse(&hex(HIGH_1080P_2997)).unwrap();
-    assert_eq!(unsaid.colour, None);
-    // ffmpeg's scaler through openh264: BT.709 all over, in the range of video.
-    let said = parse(&hex("674d4c1f8c6805005bb0101e1108d4")).unwrap();
-    let ranged = baseline(40, 23).u(1, 0).u(1, 1).u(2, 0).u(1, 1);
-    let full = parse(&ranged.u(3, 5).u(1, 1).u(1, 0).u(32, 0).nal()).unwrap();
-    let full = full.colour.unwrap();
-    assert!(full.full_range && full.matrix == UNSPECIFIED);
-    assert_eq!(said.colour, None);
+fn colours_are_told_point_by_point() {
+    let told = coloured(1, Some([9, 16, 6])).unwrap();
+    let points = (told.primaries, told.transfer, told.matrix);
+    assert!(told.full_range && points == (9, 16, 6), "{told:?}");
+    let range_alone = coloured(1, None).unwrap();
+    assert!(range_alone.full_range && range_alone.matrix == UNSPECIFIED);
+    // An SPS that ends within the description says nothing of colours.
+    let cut = baseline(40, 23).u(1, 0).u(1, 1).u(2, 0).u(1, 1);
+    let cut = cut.u(3, 5).u(2, 1).u(8, 9).nal();
+    assert_eq!(parse(&cut).unwrap().colour, None);
+}
+
+#[test]
+fn colours_that_cannot_be_are_not_handed_on() {
+    // RGB, reserved and unheard of: as if nothing were said.
+    for point in [0, 3, 200, 255] {
+        assert_eq!(coloured(0, Some([point; 3])), None, "{point}");
+        let told = coloured(0, Some([1, 1, point])).unwrap();
+        assert_eq!((told.primaries, told.matrix), (1, UNSPECIFIED));
+    }
+    assert_eq!(coloured(0, None), None);
+    assert_eq!(coloured(0, Some([2; 3])), None);
 }
 
 #[test]

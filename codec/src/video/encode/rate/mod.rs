@@ -48,9 +48,25 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// From what lies beside each block.
-    pub intra: f64,
+    pub(super) intra: f64,
     /// From the picture before, with motion, or from beside, whichever is less.
-    pub inter: f64,
+    pub(super) inter: f64,
+}
+
+impl Cost {
+    /// The cost of the same picture once more.
+    pub fn repeated(self) -> Self {
+        Self { inter: 0.0, ..self }
+    }
+
+    /// The cost of this picture where the one before it, of cost `left_out`, was
+    /// not coded: at most the sum, and never more than without any before.
+    pub fn after(self, left_out: Self) -> Self {
+        Self {
+            inter: (self.inter + left_out.inter).min(self.intra.max(self.inter)),
+            ..self
+        }
+    }
 }
 
 /// What to do with a picture.

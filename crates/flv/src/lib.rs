@@ -1,4 +1,4 @@
-//! FLV: tag bodies to access units, and the file around them.
+//! FLV: tag bodies to access units and back, and the file around them.
 //!
 //! The body of an RTMP audio or video message *is* the body of an FLV tag, so
 //! one [`Demuxer`] serves publishers and files alike. It knows nothing of
@@ -14,6 +14,7 @@ mod demux;
 mod error;
 pub mod file;
 mod metadata;
+pub mod mux;
 
 pub use demux::{Config, Demuxer, Dropped};
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! The side that publishes: relays, `weir publish`.
+//! The side that publishes or plays: relays, `weir publish`, `weir play`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,13 +11,15 @@ use crate::command::{Command, object};
 use crate::handshake::{Handshake, Step};
 use crate::link::{COMMAND_CSID, Link};
 use crate::message::{self, Message};
-use crate::{Error, Limits, MediaKind, Url};
+use crate::{Error, Limits, Media, MediaKind, Url};
 
 /// How a [`ClientSession`] presents itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Where to publish.
+    /// Where to publish or what to play.
     pub url: Url,
+    /// Which of the two.
+    pub intent: Intent,
     /// What it calls itself. Default `FMLE/3.0 (compatible; weir)`: some servers
     /// look for the first word.
     pub flash_ver: String,
@@ -30,11 +32,29 @@ pub struct ClientConfig {
     pub limits: Limits,
 }
 
+/// What a client is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// To send a stream.
+    Publish,
+    /// To receive one.
+    Play,
+}
+
 impl ClientConfig {
+    /// A configuration for playing `url`.
+    pub fn play(url: Url) -> Self {
+        Self {
+            intent: Intent::Play,
+            ..Self::new(url)
+        }
+    }
+
     /// A configuration for publishing to `url`.
     pub fn new(url: Url) -> Self {
         Self {
             url,
+            intent: Intent::Publish,
             flash_ver: "FMLE/3.0 (compatible; weir)".to_owned(),
             chunk_size: 4096,
             ready_timeout: Duration::from_secs(10),
@@ -56,8 +76,10 @@ pub enum ClientOutput {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientEvent {
-    /// It has accepted the stream: media can be sent.
+    /// It has accepted the stream: media can be sent, or will come.
     Ready,
+    /// Media of the stream that is played.
+    Media(Media),
     /// It refused the stream, or ended it with an error.
     Rejected {
         /// Such as `NetStream.Publish.BadName`; at most 256 characters.
@@ -70,7 +92,7 @@ pub enum ClientEvent {
     Closed,
 }
 
-/// One connection to a server, for publishing one stream.
+/// One connection to a server, for publishing or playing one stream.
 ///
 /// Used like [`ServerSession`](crate::ServerSession); poll the outputs once
 /// right after it is made, because the client speaks first.
@@ -90,7 +112,7 @@ enum State {
     Connecting,
     /// `createStream` is out.
     Creating,
-    /// `publish` is out, on this message stream.
+    /// `publish` or `play` is out, on this message stream.
     Asking(u32),
     Ready(u32),
     Closed,
@@ -128,7 +150,10 @@ impl ClientSession {
             State::Handshake(_) => "no handshake from the server",
             State::Connecting => "no answer to connect",
             State::Creating => "no answer to createStream",
-            State::Asking(_) => "no answer to publish",
+            State::Asking(_) => match self.config.intent {
+                Intent::Publish => "no answer to publish",
+                Intent::Play => "no answer to play",
+            },
             State::Ready(_) => return Ok(()),
             State::Closed => return Err(Error::Closed),
         };
@@ -192,7 +217,9 @@ impl ClientSession {
     }
 
     fn unpublish(&mut self, stream: u32) -> Result<(), Error> {
-        self.stream_command("FCUnpublish", FC_UNPUBLISH)?;
+        if self.config.intent == Intent::Publish {
+            self.stream_command("FCUnpublish", FC_UNPUBLISH)?;
+        }
         let values = vec![Value::Null, f64::from(stream).into()];
         let delete = Command::new("deleteStream", DELETE_STREAM, values);
         self.link.command(COMMAND_CSID, 0, &delete)
@@ -236,6 +263,11 @@ impl ClientSession {
 
     fn message(&mut self, message: &Message) -> Result<(), Error> {
         let Some(command) = self.link.read_command(message)? else {
+            if self.config.intent == Intent::Play && matches!(self.state, State::Ready(_)) {
+                let media = message::media(message.clone(), self.link.offset())?;
+                self.events
+                    .extend(media.into_iter().map(ClientEvent::Media));
+            }
             return Ok(());
         };
         match command.name.as_str() {
@@ -273,8 +305,10 @@ impl ClientSession {
         match self.state {
             State::Connecting if answers(CONNECT) => {
                 self.link.set_chunk_size(self.config.chunk_size)?;
-                self.stream_command("releaseStream", RELEASE_STREAM)?;
-                self.stream_command("FCPublish", FC_PUBLISH)?;
+                if self.config.intent == Intent::Publish {
+                    self.stream_command("releaseStream", RELEASE_STREAM)?;
+                    self.stream_command("FCPublish", FC_PUBLISH)?;
+                }
                 let create = Command::new("createStream", CREATE_STREAM, vec![Value::Null]);
                 self.link.command(COMMAND_CSID, 0, &create)?;
                 self.state = State::Creating;
@@ -286,9 +320,14 @@ impl ClientSession {
                 };
                 // Saturates; a server's nonsense comes back to it.
                 let stream = id as u32;
-                let values = vec![Value::Null, self.config.url.key().into(), "live".into()];
-                let publish = Command::new("publish", PUBLISH, values);
-                self.link.command(PUBLISH_CSID, stream, &publish)?;
+                let (name, last) = match self.config.intent {
+                    Intent::Publish => ("publish", "live".into()),
+                    // Live or nothing.
+                    Intent::Play => ("play", (-1000.0).into()),
+                };
+                let values = vec![Value::Null, self.config.url.key().into(), last];
+                let ask = Command::new(name, PUBLISH, values);
+                self.link.command(PUBLISH_CSID, stream, &ask)?;
                 self.state = State::Asking(stream);
             }
             _ => {}
@@ -308,11 +347,25 @@ impl ClientSession {
         if text("level") == Some("error") {
             return self.rejected(command);
         }
-        if let (State::Asking(stream), Some("NetStream.Publish.Start")) =
-            (&self.state, text("code"))
-        {
-            self.state = State::Ready(*stream);
-            self.events.push_back(ClientEvent::Ready);
+        let begun = match self.config.intent {
+            Intent::Publish => "NetStream.Publish.Start",
+            Intent::Play => "NetStream.Play.Start",
+        };
+        match (&self.state, text("code")) {
+            (State::Asking(stream), Some(code)) if code == begun => {
+                self.state = State::Ready(*stream);
+                if self.config.intent == Intent::Play {
+                    self.link.allow_media();
+                }
+                self.events.push_back(ClientEvent::Ready);
+            }
+            // Some servers keep the connection for the next publisher.
+            (State::Ready(_), Some("NetStream.Play.UnpublishNotify" | "NetStream.Play.Stop"))
+                if self.config.intent == Intent::Play =>
+            {
+                self.close();
+            }
+            _ => {}
         }
     }
 

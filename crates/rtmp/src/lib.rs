@@ -1,7 +1,7 @@
 //! RTMP sessions without IO: bytes and `now` in, bytes and events out.
 //!
-//! [`ServerSession`] receives a publisher, [`ClientSession`] publishes to
-//! another server. Sockets, TLS and tasks are the caller's; so is the meaning of
+//! [`ServerSession`] receives a publisher or a player, [`ClientSession`] publishes
+//! to another server or plays from it. Sockets, TLS and tasks are the caller's; so is the meaning of
 //! a media message: its body is the body of an FLV tag and is handed over as it
 //! came.
 //!
@@ -43,12 +43,14 @@ mod link;
 mod message;
 mod request;
 mod server;
+mod shared;
 mod url;
 
-pub use client::{ClientConfig, ClientEvent, ClientOutput, ClientSession};
+pub use client::{ClientConfig, ClientEvent, ClientOutput, ClientSession, Intent};
 pub use error::Error;
 pub use limits::Limits;
 pub use message::{Media, MediaKind};
-pub use request::{ConnectInfo, PublishRequest};
+pub use request::{ConnectInfo, PlayRequest, PublishRequest};
 pub use server::{Event, Output, ServerConfig, ServerSession};
+pub use shared::{CHUNK_SIZE, framed};
 pub use url::Url;

@@ -192,6 +192,11 @@ pub(crate) fn stream_begin(id: u32) -> RtmpMessage {
     user_control(UserControlEventType::StreamBegin, Some(id), None)
 }
 
+/// Nothing more comes on message stream `id`.
+pub(crate) fn stream_eof(id: u32) -> RtmpMessage {
+    user_control(UserControlEventType::StreamEof, Some(id), None)
+}
+
 /// The answer to a ping that carried `time`.
 pub(crate) fn ping_response(time: u32) -> RtmpMessage {
     user_control(

@@ -1,4 +1,4 @@
-//! Who connects and what they want to publish, put together from the places
+//! Who connects and what they want to publish or play, put together from the places
 //! where encoders put it: the app, the tcUrl and the stream name can all carry a
 //! query.
 
@@ -40,6 +40,21 @@ pub struct PublishRequest {
     /// The URL that the peer believes it connects to.
     pub tc_url: String,
     /// The peer's name for itself, such as `FMLE/3.0 (compatible; Lavf59.27.100)`.
+    pub flash_ver: String,
+}
+
+/// What a peer said with `play`.
+///
+/// `Debug` does not show the values of the query: they may be tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PlayRequest {
+    /// Application, without its query and outer slashes.
+    pub app: String,
+    /// Stream name without its query. May be empty.
+    pub name: String,
+    /// As in [`PublishRequest::query`].
+    pub query: Vec<(String, String)>,
+    /// The peer's name for itself.
     pub flash_ver: String,
 }
 
@@ -91,6 +106,25 @@ impl ConnectInfo {
     }
 }
 
+impl ConnectInfo {
+    /// The request to play `name` over this connection.
+    pub(crate) fn play(&self, name: &str) -> PlayRequest {
+        let PublishRequest {
+            app,
+            key,
+            query,
+            flash_ver,
+            ..
+        } = self.publish(name, "");
+        PlayRequest {
+            app,
+            name: key,
+            query,
+            flash_ver,
+        }
+    }
+}
+
 impl fmt::Debug for ConnectInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectInfo")
@@ -110,6 +144,17 @@ impl fmt::Debug for PublishRequest {
             .field("kind", &self.kind)
             .field("flash_ver", &self.flash_ver)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PlayRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlayRequest")
+            .field("app", &self.app)
+            .field("name", &self.name)
+            .field("query", &Names(&self.query))
+            .field("flash_ver", &self.flash_ver)
+            .finish()
     }
 }
 

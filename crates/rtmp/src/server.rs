@@ -1,4 +1,4 @@
-//! The side that receives a publisher.
+//! The side that receives publishers and players.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::command::{Command, info, object};
 use crate::handshake::{Handshake, Step};
 use crate::link::{COMMAND_CSID, Link};
 use crate::message::{self, Message};
-use crate::{ConnectInfo, Error, Limits, Media, PublishRequest};
+use crate::{ConnectInfo, Error, Limits, Media, PlayRequest, PublishRequest, shared};
 
 /// How a [`ServerSession`] treats its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +19,18 @@ pub struct ServerConfig {
     /// The only application accepted, without slashes around it; `None` accepts
     /// all of them. A query behind it does not count.
     pub app: Option<String>,
-    /// Bytes in a chunk that is sent, 1 to 2^31 - 1. Default 65536: ffmpeg sends
-    /// with the size its server announces, and large chunks cost it least.
+    /// Bytes in a chunk that is sent, 1 to 2^31 - 1. Default [`CHUNK_SIZE`], which
+    /// players get in any case: ffmpeg sends with the size its server announces,
+    /// and large chunks cost it least.
+    ///
+    /// [`CHUNK_SIZE`]: crate::CHUNK_SIZE
     pub chunk_size: u32,
     /// Bytes after which the peer shall acknowledge, and may send ahead of an
     /// acknowledgement. Default 2 500 000, as the Flash servers had it.
     pub window: u32,
     /// Time for the handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Time from the handshake to the request to publish. Default 10 s.
+    /// Time from the handshake to the request to publish or play. Default 10 s.
     pub publish_timeout: Duration,
     /// Longest silence of a publisher. Default 30 s.
     pub idle_timeout: Duration,
@@ -39,7 +42,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             app: None,
-            chunk_size: 65_536,
+            chunk_size: shared::CHUNK_SIZE,
             window: 2_500_000,
             handshake_timeout: Duration::from_secs(5),
             publish_timeout: Duration::from_secs(10),
@@ -58,7 +61,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// What a publisher does.
+/// What a publisher or a player does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -72,12 +75,19 @@ pub enum Event {
     /// It ended the stream in good order, or withdrew its request. Once for each
     /// [`Event::Publish`] at most.
     Unpublished,
+    /// It asks to play, and waits for [`ServerSession::accept_play`] or
+    /// [`ServerSession::fail`].
+    Play(PlayRequest),
+    /// A player wants nothing for a while, or something again.
+    Paused(bool),
+    /// It stopped playing in good order, or withdrew its request.
+    Stopped,
     /// This side has ended the session: write what there is to write and close
     /// the connection. Nothing follows.
     Closed,
 }
 
-/// One connection of a publisher, from its first byte.
+/// One connection of a publisher or a player, from its first byte.
 ///
 /// After each call that takes `now` or decides something, poll the outputs to
 /// the end. When a call gives an error, write the outputs that are left (they
@@ -111,6 +121,9 @@ enum State {
     /// The verdict on a publish request for this message stream is out.
     Pending(u32),
     Publishing(u32),
+    /// The verdict on a request to play is out.
+    Wanting(u32),
+    Playing(u32),
     Closed,
 }
 
@@ -143,7 +156,10 @@ impl ServerSession {
     /// come; before that it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         let Some((what, after)) = self.wait() else {
-            return Err(Error::Closed);
+            return match self.state {
+                State::Closed => Err(Error::Closed),
+                _ => Ok(()),
+            };
         };
         if now < self.since + after {
             return Ok(());
@@ -197,6 +213,65 @@ impl ServerSession {
         }
     }
 
+    /// Tells the peer that what it asked to play begins: media may be written to
+    /// it from here on, each message behind [`Self::addressed`]. Does nothing when
+    /// no request waits.
+    pub fn accept_play(&mut self) {
+        let State::Wanting(stream) = self.state else {
+            return;
+        };
+        self.state = State::Playing(stream);
+        if self.begin_play(stream).is_err() {
+            self.close();
+        }
+    }
+
+    fn begin_play(&mut self, stream: u32) -> Result<(), Error> {
+        if self.config.chunk_size != shared::CHUNK_SIZE {
+            self.link.set_chunk_size(shared::CHUNK_SIZE)?;
+        }
+        self.link.control(message::stream_begin(stream))?;
+        for (code, description) in [
+            ("NetStream.Play.Reset", "what was played before is left"),
+            ("NetStream.Play.Start", "the stream begins"),
+        ] {
+            self.status(stream, info("status", code, description))?;
+        }
+        // Flash asked for it, and players built on it wait for it.
+        let mut access = Vec::new();
+        for value in ["|RtmpSampleAccess".into(), true.into(), true.into()] {
+            amf0::write(&mut access, &value);
+        }
+        self.link
+            .send(STATUS_CSID, (message::DATA, stream, 0), &access)
+    }
+
+    /// A message of [`framed`](crate::framed) as this player has to get it:
+    /// nearly always as it is. `None` for who does not play.
+    pub fn addressed(&self, message: &Bytes) -> Option<Bytes> {
+        match self.state {
+            State::Playing(shared::STREAM) => Some(message.clone()),
+            State::Playing(stream) => Some(shared::for_stream(message, stream)),
+            _ => None,
+        }
+    }
+
+    /// Tells a player that its stream has ended, and ends the session.
+    pub fn end_play(&mut self) {
+        let State::Playing(stream) = self.state else {
+            return;
+        };
+        let ended = info(
+            "status",
+            "NetStream.Play.UnpublishNotify",
+            "the stream has ended",
+        );
+        // Commands of this size are always written.
+        let _ = self.status(stream, ended);
+        let _ = self.link.control(message::stream_eof(stream));
+        self.close();
+    }
+
     /// Tells the peer why it cannot go on, whatever it is doing, and ends the
     /// session. Events not polled yet are dropped: only [`Event::Closed`]
     /// follows.
@@ -213,7 +288,10 @@ impl ServerSession {
             // A peer without a handshake cannot be told anything.
             State::Handshake(_) => return self.close(),
             State::Open | State::Connected => 0,
-            State::Pending(stream) | State::Publishing(stream) => stream,
+            State::Pending(stream)
+            | State::Publishing(stream)
+            | State::Wanting(stream)
+            | State::Playing(stream) => stream,
         };
         // Too long to be written, it is left out: the session ends anyway.
         let _ = self.status(stream, info("error", code, description));
@@ -225,6 +303,7 @@ impl ServerSession {
         let code = match self.state {
             State::Closed => return,
             State::Pending(_) | State::Publishing(_) => "NetStream.Publish.Failed",
+            State::Wanting(_) | State::Playing(_) => "NetStream.Play.Failed",
             _ => "NetConnection.Connect.Failed",
         };
         self.refuse(code, &error.to_string());
@@ -309,16 +388,12 @@ impl ServerSession {
                 Ok(())
             }
             "play" | "play2" => {
-                let description = "this server does not play streams over RTMP";
-                self.status(
-                    stream,
-                    info("error", "NetStream.Play.StreamNotFound", description),
-                )?;
-                self.close();
+                self.play(stream, command);
                 Ok(())
             }
+            "pause" | "pauseRaw" => self.pause(command),
             "FCUnpublish" | "closeStream" => {
-                self.unpublish(now);
+                self.leave(now);
                 self.result(command, Value::Null)
             }
             "deleteStream" => {
@@ -327,7 +402,7 @@ impl ServerSession {
                 let id = command.argument(0).as_number();
                 let other = |id: f64| id >= 1.0 && id <= f64::from(self.streams);
                 if self.stream().map(f64::from) == id || !id.is_some_and(other) {
-                    self.unpublish(now);
+                    self.leave(now);
                 }
                 Ok(())
             }
@@ -381,7 +456,7 @@ impl ServerSession {
     fn publish(&mut self, now: Instant, stream: u32, command: &Command) {
         if self.stream().is_some() {
             let code = "NetStream.Publish.BadName";
-            return self.refuse(code, "this connection publishes already");
+            return self.refuse(code, "this connection publishes or plays already");
         }
         let text = |index| command.argument(index).as_str().unwrap_or("");
         let request = self.peer.publish(text(0), text(1));
@@ -391,21 +466,50 @@ impl ServerSession {
         self.events.push_back(Event::Publish(request));
     }
 
-    fn unpublish(&mut self, now: Instant) {
-        if self.stream().is_none() {
-            return;
+    fn play(&mut self, stream: u32, command: &Command) {
+        if self.stream().is_some() {
+            let code = "NetStream.Play.Failed";
+            return self.refuse(code, "this connection publishes or plays already");
         }
+        let request = self.peer.play(command.argument(0).as_str().unwrap_or(""));
+        self.state = State::Wanting(stream);
+        self.events.push_back(Event::Play(request));
+    }
+
+    fn pause(&mut self, command: &Command) -> Result<(), Error> {
+        let State::Playing(stream) = self.state else {
+            return self.result(command, Value::Null);
+        };
+        let paused = command.argument(0).as_bool().unwrap_or(true);
+        self.events.push_back(Event::Paused(paused));
+        let (code, description) = match paused {
+            true => ("NetStream.Pause.Notify", "paused"),
+            false => ("NetStream.Unpause.Notify", "goes on with the present"),
+        };
+        self.status(stream, info("status", code, description))
+    }
+
+    /// The peer gives up what it publishes or plays.
+    fn leave(&mut self, now: Instant) {
+        let event = match self.state {
+            State::Pending(_) | State::Publishing(_) => Event::Unpublished,
+            State::Wanting(_) | State::Playing(_) => Event::Stopped,
+            _ => return,
+        };
         self.held.clear();
         self.held_bytes = 0;
         self.state = State::Connected;
         self.since = now;
-        self.events.push_back(Event::Unpublished);
+        self.events.push_back(event);
     }
 
-    /// The message stream that is, or shall be, published.
+    /// The message stream that is, or shall be, published or played.
     fn stream(&self) -> Option<u32> {
         match self.state {
-            State::Pending(stream) | State::Publishing(stream) => Some(stream),
+            State::Pending(stream)
+            | State::Publishing(stream)
+            | State::Wanting(stream)
+            | State::Playing(stream) => Some(stream),
             _ => None,
         }
     }
@@ -415,12 +519,13 @@ impl ServerSession {
         match self.state {
             State::Handshake(_) => Some(("no handshake", self.config.handshake_timeout)),
             State::Open | State::Connected => {
-                Some(("no request to publish", self.config.publish_timeout))
+                Some(("no request to publish or play", self.config.publish_timeout))
             }
             State::Pending(_) | State::Publishing(_) => {
                 Some(("no byte from the publisher", self.config.idle_timeout))
             }
-            State::Closed => None,
+            // A player may be silent for ever; that it reads is seen by writing.
+            State::Wanting(_) | State::Playing(_) | State::Closed => None,
         }
     }
 
@@ -454,6 +559,8 @@ impl fmt::Debug for ServerSession {
             State::Connected => "connected",
             State::Pending(_) => "pending",
             State::Publishing(_) => "publishing",
+            State::Wanting(_) => "wanting",
+            State::Playing(_) => "playing",
             State::Closed => "closed",
         };
         f.debug_struct("ServerSession")

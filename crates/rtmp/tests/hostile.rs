@@ -60,7 +60,10 @@ fn a_peer_that_never_publishes_ends_at_its_deadline_whatever_it_sends() {
             .unwrap();
     }
     let error = server.wait(Duration::from_secs(1)).unwrap_err();
-    assert_eq!(error.to_string(), "no request to publish within 10s");
+    assert_eq!(
+        error.to_string(),
+        "no request to publish or play within 10s"
+    );
 }
 
 #[test]

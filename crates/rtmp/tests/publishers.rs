@@ -74,19 +74,6 @@ fn a_fault_found_later_is_told_to_the_publisher() {
 }
 
 #[test]
-fn a_player_is_told_that_there_is_nothing_to_play() {
-    let mut server = Server::greeted(stream_app());
-    server.push(&connect("stream")).unwrap();
-    let play = command("play", 5.0, &[Value::Null, "key".into()]);
-    server.push(&message(8, COMMAND, 1, 0, &play)).unwrap();
-    assert_eq!(
-        server.codes().last().map(String::as_str),
-        Some("NetStream.Play.StreamNotFound")
-    );
-    assert_eq!(server.events.last(), Some(&Event::Closed));
-}
-
-#[test]
 fn obs_publishes_with_everything_on_one_chunk_stream() {
     let mut server = Server::new(stream_app());
     let hello = hello();

@@ -40,6 +40,8 @@ pub enum Command {
     Transcode(TranscodeArgs),
     /// Publish an .flv file in real time to an RTMP server
     Publish(PublishArgs),
+    /// Play a stream over RTMP, HTTP-FLV or HLS and count what comes; a load tool
+    Play(PlayArgs),
     /// Manage stream keys; a running server heeds it from the next publication on
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -114,6 +116,20 @@ pub struct PublishArgs {
     /// Publish this many times at once; -1, -2, … is added to the key
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub copies: u32,
+}
+
+/// Arguments of `weir play`.
+#[derive(Args)]
+pub struct PlayArgs {
+    /// What to play: rtmp://…/stream/NAME, http://…/stream/NAME.flv, http://…/NAME/live.m3u8
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Play this many times at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub copies: u32,
+    /// Stop after so many seconds; otherwise when the stream ends
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: Option<u64>,
 }
 
 /// Arguments of `weir health`.

@@ -3,7 +3,7 @@
 //!
 //! [`serve`] is the way in; [`ingest`] brings a publisher's units to a ring,
 //! [`ladder`] makes segments of them, [`live`] keeps what viewers may ask for,
-//! [`http`] answers them. [`transcode`] drives the same ladder from a file.
+//! [`http`] answers them; `players` sends it as it came. [`transcode`] drives the same ladder from a file.
 
 pub mod app;
 pub mod cli;
@@ -18,6 +18,8 @@ pub mod ladder;
 pub mod live;
 pub mod logging;
 pub mod name;
+pub mod play;
+mod players;
 pub mod publish;
 pub mod serve;
 mod thumbnail;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys};
 use weir_server::config::Environment;
-use weir_server::{cpu, health, logging, publish, serve, transcode};
+use weir_server::{cpu, health, logging, play, publish, serve, transcode};
 
 /// Pictures of megabytes come and go beside segments that stay for minutes, on
 /// several threads: with the system's allocator resident memory creeps up for
@@ -47,6 +47,7 @@ fn run() -> ExitCode {
             Err(invalid) => return report(&invalid, &mut err).into(),
         },
         Command::Publish(args) => publish::run(&args.file, &args.url, args.repeat, args.copies),
+        Command::Play(args) => play::run(&args.url, args.copies, args.seconds),
         Command::Health(args) => health::run(&args.url),
     };
     match done {

@@ -27,8 +27,19 @@ pub struct Metrics {
     pub rtmp_connections: AtomicU64,
     /// Units lost to ladders that were overtaken by their stream.
     pub ladders_lagged: Arc<AtomicU64>,
+    /// Units that players missed because they read too slowly.
+    pub players_lagged: PlayersLagged,
     /// Panics that were contained.
     pub panics: Panics,
+}
+
+/// Units missed by players, by how they read.
+#[derive(Debug, Default)]
+pub struct PlayersLagged {
+    /// Over RTMP.
+    pub rtmp: Arc<AtomicU64>,
+    /// Over HTTP-FLV.
+    pub flv: Arc<AtomicU64>,
 }
 
 /// Contained panics by where they happened.
@@ -231,6 +242,10 @@ fn render(app: &App) -> String {
     );
     let lagged = load(&app.metrics.ladders_lagged);
     page.sample("weir_reader_lagged_total", &[("kind", "ladder")], lagged);
+    let players = &app.metrics.players_lagged;
+    for (kind, missed) in [("rtmp", &players.rtmp), ("flv", &players.flv)] {
+        page.sample("weir_reader_lagged_total", &[("kind", kind)], load(missed));
+    }
 
     page.family(
         "weir_http_requests_total",

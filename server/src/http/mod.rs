@@ -23,6 +23,7 @@ pub(crate) use self::serve::{MAX_CONNECTIONS, serve};
 use crate::app::App;
 use crate::config::CorsOrigins;
 use crate::name::StreamName;
+use crate::players;
 
 /// Answers one request.
 async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
@@ -108,6 +109,7 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
             None => not_live(name),
         },
         Route::Thumbnail(name) => thumbnail(app, name, headers).await,
+        Route::Flv { app: of, name } => flv(app, of, name),
         Route::Health => sentence(StatusCode::OK, "healthy".to_owned()),
         Route::Ready => match app.not_ready() {
             None => sentence(StatusCode::OK, "ready".to_owned()),
@@ -139,6 +141,27 @@ async fn thumbnail(app: &Arc<App>, name: &StreamName, headers: &HeaderMap) -> Re
                 "the thumbnail could not be made".to_owned(),
             )
         }
+    }
+}
+
+fn flv(app: &Arc<App>, of: &str, name: &StreamName) -> Response<Body> {
+    let broadcast = app
+        .directory
+        .on_air(name)
+        .filter(|_| of == app.config.rtmp.app);
+    let lagged = Arc::clone(&app.metrics.players_lagged.flv);
+    match broadcast.and_then(|broadcast| players::http::body(broadcast, lagged)) {
+        Some(body) => {
+            let mut response = Response::new(body);
+            let headers = response.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("video/x-flv"),
+            );
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        None => not_live(name),
     }
 }
 

@@ -20,6 +20,11 @@ pub(super) enum Route<'p> {
         number: u64,
     },
     Thumbnail(StreamName),
+    /// HTTP-FLV of an application's stream.
+    Flv {
+        app: &'p str,
+        name: StreamName,
+    },
     Asset(&'p str),
     Health,
     Ready,
@@ -49,6 +54,14 @@ impl<'p> Route<'p> {
         if let Some(file) = path.strip_prefix("assets/") {
             return Self::Asset(file);
         }
+        if let Some((app, file)) = path.split_once('/')
+            && let Some(name) = file.strip_suffix(".flv")
+        {
+            return match name.parse() {
+                Ok(name) => Self::Flv { app, name },
+                Err(_) => unknown,
+            };
+        }
         let mut parts = path.split('/');
         let Some(Ok(name)) = parts.next().map(str::parse::<StreamName>) else {
             return unknown;
@@ -76,6 +89,7 @@ impl<'p> Route<'p> {
             Self::MediaPlaylist { .. } => "playlist",
             Self::Segment { .. } => "segment",
             Self::Thumbnail(_) => "thumbnail",
+            Self::Flv { .. } => "flv",
             Self::Health | Self::Ready => "health",
             Self::Metrics => "metrics",
             Self::Unknown { .. } => "unknown",
@@ -88,7 +102,8 @@ impl<'p> Route<'p> {
             Self::Multivariant(_)
             | Self::MediaPlaylist { .. }
             | Self::Segment { .. }
-            | Self::Thumbnail(_) => true,
+            | Self::Thumbnail(_)
+            | Self::Flv { .. } => true,
             Self::Unknown { media } => *media,
             Self::Home
             | Self::Player(_)
@@ -111,7 +126,7 @@ fn segment_number(digits: &str) -> Option<u64> {
 }
 
 fn is_media(path: &str) -> bool {
-    [".m3u8", ".ts", ".jpg"]
+    [".m3u8", ".ts", ".jpg", ".flv"]
         .iter()
         .any(|end| path.ends_with(end))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rtmp::{Event, Output, PublishRequest, ServerConfig, ServerSession};
+use rtmp::{Event, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::live::{Fault, Live};
 use crate::app::App;
+use crate::players;
 
 /// Serves a peer until it leaves, breaks a rule, or `stop` turns true.
 pub(super) async fn run(
@@ -35,6 +36,7 @@ pub(super) async fn run(
         peer,
         session,
         live: None,
+        wants: None,
         closing: false,
     };
     let why = connection.drive(socket, stop).await;
@@ -47,6 +49,8 @@ struct Connection<'a> {
     peer: SocketAddr,
     session: ServerSession,
     live: Option<Live>,
+    /// What it has just asked to play.
+    wants: Option<PlayRequest>,
     /// The session said its last word: close once it is written.
     closing: bool,
 }
@@ -81,6 +85,20 @@ impl Connection<'_> {
                     Ok(Err(error)) => return format!("connection lost: {error}"),
                     Err(_) => return "the peer stopped reading".to_owned(),
                 }
+            }
+            if let Some(request) = self.wants.take() {
+                let Some(mut feed) = players::rtmp::open(self.app, &mut self.session, &request)
+                else {
+                    continue;
+                };
+                info!(stream = %request.name, peer = %self.peer, player = %printable(&request.flash_ver), "play accepted");
+                let session = &mut self.session;
+                let (app, peer) = (self.app, self.peer);
+                let why =
+                    players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop).await;
+                drop(feed);
+                hang_up(&mut socket, &mut input).await;
+                return why;
             }
             if self.closing {
                 self.leave("closed");
@@ -158,6 +176,7 @@ impl Connection<'_> {
                     info!(stream = %live.name(), peer = %self.peer, "unpublished");
                 }
             }
+            Event::Play(request) => self.wants = Some(request),
             Event::Closed => self.closing = true,
             // The key may be in anything else a peer says about itself.
             _ => {}

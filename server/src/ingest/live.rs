@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use fanout::{Limits, Start, Writer};
+use fanout::{Start, Writer};
 use flv::Demuxer;
-use media::{AccessUnit, Track};
+use media::{AccessUnit, Track, TrackConfig};
 use rtmp::{Media, MediaKind};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -15,14 +15,17 @@ use tracing::{error, info, warn};
 use crate::app::App;
 use crate::ladder::Hints;
 use crate::ladder::worker::{self, Failure};
-use crate::live::{Claim, Refused};
+use crate::live::{Claim, Packet, Refused};
 use crate::name::StreamName;
 
 pub(super) struct Live {
     app: Arc<App>,
     claim: Claim,
     demuxer: Demuxer,
-    ring: Writer<AccessUnit>,
+    ring: Writer<Arc<Packet>>,
+    /// The configuration that the newest unit of each track had.
+    video_config: Option<Arc<TrackConfig>>,
+    audio_config: Option<Arc<TrackConfig>>,
     /// Gone once it has spoken.
     failure: Option<oneshot::Receiver<Failure>>,
     video: bool,
@@ -47,12 +50,14 @@ impl Live {
     /// Claims the name and starts the ladder.
     pub(super) fn start(app: &Arc<App>, name: &StreamName) -> Result<Self, Fault> {
         let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
-        let (ring, readers) = fanout::ring(Limits::default());
+        let ring = claim.broadcast().open_ring();
         let (failed, failure) = oneshot::channel();
         if app.config.hls.enabled {
             let broadcast = claim.broadcast();
             let settings = app.ladder(broadcast);
-            let reader = readers.reader(Start::Oldest);
+            let Some(reader) = broadcast.reader(Start::Oldest) else {
+                return Err(Fault::Thread);
+            };
             let (ended, server) = (Arc::clone(broadcast), Arc::clone(app));
             let done = move |result: Result<_, Failure>| {
                 if let Err(failure) = result {
@@ -79,6 +84,8 @@ impl Live {
             claim,
             demuxer: Demuxer::new(flv::Config::default()),
             ring,
+            video_config: None,
+            audio_config: None,
             failure: Some(failure),
             video: false,
             anchored: false,
@@ -144,11 +151,27 @@ impl Live {
         // Sound alone can be entered anywhere.
         let entry = unit.key && (unit.track() == Track::Video || !self.video);
         let bytes = unit.data.len();
-        self.ring.push(unit, bytes, entry);
+        let known = match unit.track() {
+            Track::Video => &mut self.video_config,
+            Track::Audio => &mut self.audio_config,
+        };
+        if !known
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &unit.config))
+        {
+            *known = Some(Arc::clone(&unit.config));
+            broadcast.note_track(&unit.config);
+        }
+        self.ring.push(Packet::new(unit), bytes, entry);
     }
 
     /// A sequence header announces its track as well as words do.
     fn note_tracks(&self) {
+        for track in [Track::Video, Track::Audio] {
+            if let Some(config) = self.demuxer.track_config(track) {
+                self.claim.broadcast().note_track(config);
+            }
+        }
         let has = |track| self.demuxer.track_config(track).is_some();
         let mut hints = self
             .claim
@@ -195,6 +218,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        self.claim.broadcast().close_ring();
         // With a ladder the broadcast ends when everything in the ring was coded.
         if !self.app.config.hls.enabled {
             self.claim.broadcast().end(self.app.now());

@@ -5,12 +5,13 @@
 //! repeat with every unit; the reason then goes to whoever ingests.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use fanout::{Next, Reader};
-use media::AccessUnit;
 
 use super::{Ladder, Settings, Sink};
+use crate::live::Packet;
 
 /// How a ladder's thread ended.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +26,11 @@ pub enum Failure {
 
 /// Starts a ladder on its own thread. `done` is called on that thread at the
 /// end, with the sink unless the ladder failed: then with the reason.
-pub fn spawn<S, D>(
+pub(crate) fn spawn<S, D>(
     name: &str,
     settings: Settings,
     sink: S,
-    reader: Reader<AccessUnit>,
+    reader: Reader<Arc<Packet>>,
     done: D,
 ) -> std::io::Result<JoinHandle<()>>
 where
@@ -46,8 +47,12 @@ where
         })
 }
 
-fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> Result<S, Failure> {
-    let lagged = std::sync::Arc::clone(&settings.lagged);
+fn run<S: Sink>(
+    settings: Settings,
+    sink: S,
+    mut reader: Reader<Arc<Packet>>,
+) -> Result<S, Failure> {
+    let lagged = Arc::clone(&settings.lagged);
     let mut ladder = Ladder::new(settings, sink);
     loop {
         let next = match reader.try_next() {
@@ -58,7 +63,7 @@ fn run<S: Sink>(settings: Settings, sink: S, mut reader: Reader<AccessUnit>) -> 
             }
         };
         match next {
-            Next::Unit(unit) => ladder.push(unit)?,
+            Next::Unit(packet) => ladder.push(packet.unit.clone())?,
             Next::Lagged(missed) => {
                 lagged.fetch_add(missed, std::sync::atomic::Ordering::Relaxed);
                 ladder.lost()?;

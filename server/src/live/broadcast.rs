@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use media::{Picture, Ticks, Timestamp};
+use fanout::{Reader, Ring, Start, Writer};
+use media::{Picture, Ticks, Timestamp, Track, TrackConfig};
 use packager::playlist::{Variant, media as render_media, multivariant};
 use packager::rates::{Estimate, Meter};
 use packager::{ProgramClock, Segment, Window, WindowConfig};
 use tokio::sync::Notify;
 use tracing::info;
 
+use super::Packet;
 use crate::http::Rendered;
 use crate::ladder::{self, Hints, Output, Stats, Unfit};
 use crate::name::StreamName;
@@ -45,6 +47,33 @@ pub struct Broadcast {
     pub stats: Arc<Stats>,
     /// What its publisher announced.
     pub hints: Arc<Mutex<Hints>>,
+    /// The publisher's recent units, until it has gone.
+    ring: Mutex<Option<Ring<Arc<Packet>>>>,
+    tracks: Mutex<Tracks>,
+}
+
+/// The configurations of a publisher's tracks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tracks {
+    video: Option<Arc<TrackConfig>>,
+    audio: Option<Arc<TrackConfig>>,
+}
+
+impl Tracks {
+    pub(crate) fn get(&self, track: Track) -> Option<&Arc<TrackConfig>> {
+        match track {
+            Track::Video => self.video.as_ref(),
+            Track::Audio => self.audio.as_ref(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, config: &Arc<TrackConfig>) {
+        let place = match config.track() {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        };
+        *place = Some(Arc::clone(config));
+    }
 }
 
 /// The publisher of a broadcast, as others see it.
@@ -104,7 +133,46 @@ impl Broadcast {
             },
             stats: Arc::default(),
             hints: Arc::default(),
+            ring: Mutex::new(None),
+            tracks: Mutex::default(),
         }
+    }
+
+    /// Opens the ring that the publisher writes to.
+    pub(crate) fn open_ring(&self) -> Writer<Arc<Packet>> {
+        let (writer, ring) = fanout::ring(fanout::Limits::default());
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring);
+        writer
+    }
+
+    /// Closes the ring for those who come; who reads goes on to its end.
+    pub(crate) fn close_ring(&self) {
+        self.ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    /// A cursor in the ring; `None` when the publisher has gone.
+    pub(crate) fn reader(&self, start: Start) -> Option<Reader<Arc<Packet>>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.as_ref().map(|ring| ring.reader(start))
+    }
+
+    /// What the publisher's tracks are now.
+    pub(crate) fn tracks(&self) -> Tracks {
+        self.tracks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes the configuration of a track.
+    pub(crate) fn note_track(&self, config: &Arc<TrackConfig>) {
+        self.tracks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set(config);
     }
 
     /// What viewers call it.

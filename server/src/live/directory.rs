@@ -100,6 +100,13 @@ impl Directory {
         entry.previous.clone()
     }
 
+    /// The broadcast of `name` that has a publisher.
+    pub(crate) fn on_air(&self, name: &StreamName) -> Option<Arc<Broadcast>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let current = &entries.get(name)?.current;
+        current.publisher.present().then(|| Arc::clone(current))
+    }
+
     /// A segment of `name`, of the present broadcast or the one before.
     pub fn segment(&self, name: &StreamName, rung: &str, number: u64) -> Option<Arc<Segment>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);

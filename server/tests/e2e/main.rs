@@ -15,6 +15,7 @@ mod encoders_that_are_not_ffmpeg;
 mod hostile_peers_hurt_nobody_else;
 mod http_answers;
 mod offline_ladders;
+mod players_read_the_source;
 mod publishers_are_let_in_or_told_why_not;
 mod shutdown_is_orderly;
 mod sound_stays_with_the_picture;

@@ -1,0 +1,82 @@
+//! Plays over RTMP.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bytes::BytesMut;
+use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::PATIENCE;
+use super::count::{Clock, Count};
+
+/// Plays until the server ends the stream.
+pub(super) async fn play(url: Url, count: &Count) -> Result<()> {
+    let shown = url.to_string();
+    stream(url, count).await.context(shown)
+}
+
+async fn stream(url: Url, count: &Count) -> Result<()> {
+    let address = (url.host().to_owned(), url.port());
+    let connecting = timeout(PATIENCE, TcpStream::connect(address)).await;
+    let mut socket = connecting
+        .map_err(|_| anyhow!("no answer within {PATIENCE:?}"))?
+        .context("cannot be reached")?;
+    socket.set_nodelay(true)?;
+    let now = || Instant::now().into_std();
+    let mut session = ClientSession::new(ClientConfig::play(url), now())?;
+    let mut input = BytesMut::with_capacity(READ);
+    let (mut video, mut audio) = (Clock::default(), Clock::default());
+    loop {
+        let mut closed = false;
+        let mut out = Vec::new();
+        while let Some(output) = session.poll_output() {
+            match output {
+                ClientOutput::Write(bytes) => out.extend_from_slice(&bytes),
+                ClientOutput::Event(ClientEvent::Rejected { code, description }) => {
+                    bail!("the server refuses: {description} ({code})")
+                }
+                ClientOutput::Event(ClientEvent::Closed) => closed = true,
+                ClientOutput::Event(ClientEvent::Media(media)) => {
+                    let header = media.body.get(1) == Some(&0);
+                    match media.kind {
+                        MediaKind::Video if !header => {
+                            count.frames(1, 0);
+                            if video.gap_before(media.timestamp_ms) {
+                                count.gap();
+                            }
+                        }
+                        MediaKind::Audio if !header => {
+                            count.frames(0, 1);
+                            if audio.gap_before(media.timestamp_ms) {
+                                count.gap();
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                ClientOutput::Event(_) => {}
+            }
+        }
+        socket.write_all(&out).await.context("connection lost")?;
+        if closed {
+            return Ok(());
+        }
+        let deadline = session.poll_timeout().map(Instant::from_std);
+        let read = tokio::select! {
+            read = socket.read_buf(&mut input) => read.context("connection lost")?,
+            () = super::at(deadline) => {
+                session.handle_timeout(now())?;
+                continue;
+            }
+        };
+        if read == 0 {
+            bail!("the server closed the connection");
+        }
+        count.bytes(read);
+        session.handle_input(now(), &input)?;
+        input.clear();
+    }
+}
+
+const READ: usize = 16 << 10;

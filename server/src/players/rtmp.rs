@@ -1,0 +1,141 @@
+//! RTMP players: one task, one cursor, vectored writes.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rtmp::{Event, Output, PlayRequest, ServerSession};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::{Feed, Form};
+use crate::app::App;
+use crate::name::StreamName;
+
+/// Finds what a player asks for, or tells it why not.
+pub(crate) fn open(app: &App, session: &mut ServerSession, request: &PlayRequest) -> Option<Feed> {
+    let name: Result<StreamName, _> = request.name.parse();
+    let broadcast = name.ok().and_then(|name| app.directory.on_air(&name));
+    let lagged = Arc::clone(&app.metrics.players_lagged.rtmp);
+    let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, lagged));
+    match feed {
+        Some(feed) => {
+            session.accept_play();
+            Some(feed)
+        }
+        None => {
+            // The name may be somebody's key by mistake: it is not repeated.
+            let why = "no stream of this name is live now";
+            session.fail("NetStream.Play.StreamNotFound", why);
+            None
+        }
+    }
+}
+
+/// Plays until the stream ends, the player leaves or stops reading, or `stop`
+/// turns true. Gives the reason.
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &App,
+    peer: SocketAddr,
+    socket: &mut S,
+    session: &mut ServerSession,
+    feed: &mut Feed,
+    mut stop: watch::Receiver<bool>,
+) -> String {
+    let mut input = BytesMut::with_capacity(READ);
+    let mut out: Vec<Bytes> = Vec::new();
+    let mut paused = false;
+    let mut over = false;
+    loop {
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::Write(bytes) => out.push(bytes),
+                Output::Event(Event::Paused(pause)) => {
+                    if paused && !pause {
+                        feed.skip();
+                    }
+                    paused = pause;
+                }
+                Output::Event(Event::Stopped) => return "the player stopped".to_owned(),
+                Output::Event(Event::Closed) => over = true,
+                Output::Event(event) => debug!(%peer, ?event, "not for a player"),
+            }
+        }
+        let mut live = true;
+        if !over && !paused {
+            let own = out.len();
+            live = feed.gather(&mut out, AT_ONCE);
+            for message in &mut out[own..] {
+                match session.addressed(message) {
+                    Some(addressed) => *message = addressed,
+                    None => message.clear(),
+                }
+            }
+        }
+        if !out.is_empty() {
+            if let Err(why) = write(socket, &out).await {
+                return why;
+            }
+            out.clear();
+        }
+        if over {
+            return "closed".to_owned();
+        }
+        if !live {
+            info!(%peer, "the stream ended for a player");
+            session.end_play();
+            continue;
+        }
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                session.fail("NetConnection.Connect.Closed", "the server is shutting down");
+            }
+            read = socket.read_buf(&mut input) => {
+                match read {
+                    Ok(0) => return "the player closed the connection".to_owned(),
+                    Err(error) => return format!("connection lost: {error}"),
+                    Ok(_) => {}
+                }
+                let taken = session.handle_input(app.now(), &input);
+                input.clear();
+                if let Err(error) = taken {
+                    return error.to_string();
+                }
+            }
+            () = feed.ready(), if !paused => {}
+        }
+    }
+}
+
+/// Writes all of `messages`, as many at a time as the socket takes.
+async fn write<S: AsyncWrite + Unpin>(socket: &mut S, messages: &[Bytes]) -> Result<(), String> {
+    let mut slices: Vec<IoSlice<'_>> = messages.iter().map(|bytes| IoSlice::new(bytes)).collect();
+    let mut rest = &mut slices[..];
+    // Empty ones would look like a connection that takes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        let most = rest.len().min(MOST_SLICES);
+        match timeout(WRITE_DEADLINE, socket.write_vectored(&rest[..most])).await {
+            Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).to_string()),
+            Ok(Ok(count)) => IoSlice::advance_slices(&mut rest, count),
+            Ok(Err(error)) => return Err(format!("connection lost: {error}")),
+            Err(_) => return Err(format!("the player read nothing for {WRITE_DEADLINE:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes taken from the ring at a time, and so held for a player that has
+/// stopped reading.
+const AT_ONCE: usize = 64 << 10;
+/// What Linux takes at once (`IOV_MAX`).
+const MOST_SLICES: usize = 1024;
+/// Players say little: an acknowledgement now and then.
+const READ: usize = 1 << 10;
+/// A player that takes nothing for so long is let go.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);

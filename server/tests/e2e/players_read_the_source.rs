@@ -1,0 +1,364 @@
+//! RTMP play and HTTP-FLV: the publisher's own stream, by players of others.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+
+use bytes::Bytes;
+use flv::file::{Limits, Reader, Tag, TagKind};
+
+use crate::harness::peer::{Publisher, Raw};
+use crate::harness::server::{Server, weir};
+use crate::harness::sources::{bundled_clip, clip, test_picture};
+use crate::harness::tools::{Running, ffmpeg, run, tool};
+use crate::harness::{http, until};
+
+/// A server that does nothing but hand streams on.
+fn relay_only() -> Server {
+    Server::configured("[hls]\nenabled = false\n")
+}
+
+fn publish(server: &Server, file: &Path, flags: &[&str]) -> Running {
+    let mut command = weir();
+    command.arg("publish").arg(file);
+    command.arg(server.publish_url("demo")).args(flags);
+    let publisher = Running::start(&mut command);
+    until("the stream is live", || {
+        (server.metric("weir_streams_live") == Some(1.0)).then_some(())
+    });
+    publisher
+}
+
+/// Digests of the packets of each stream, as ffmpeg reads them.
+fn packets(file: &Path) -> BTreeMap<String, Vec<String>> {
+    let mut command = ffmpeg();
+    command
+        .arg("-i")
+        .arg(file)
+        .args(["-c", "copy", "-f", "framehash", "-hash", "md5", "-"]);
+    let output = run(command.stdout(Stdio::piped()));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split(',').map(str::trim).collect();
+        found
+            .entry(fields[0].to_owned())
+            .or_default()
+            .push(fields[5].to_owned());
+    }
+    found
+}
+
+#[test]
+fn what_players_record_is_what_was_published_bit_for_bit() {
+    let server = relay_only();
+    let source = packets(&bundled_clip());
+    let mut publisher = publish(&server, &bundled_clip(), &[]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rtmp, flv) = (dir.path().join("rtmp.flv"), dir.path().join("http.flv"));
+    let record = |from: String, to: &Path| {
+        Running::start(ffmpeg().args(["-i", &from, "-c", "copy"]).arg(to))
+    };
+    let mut players = [
+        record(format!("rtmp://{}/stream/demo?token=x", server.rtmp), &rtmp),
+        record(format!("http://{}/stream/demo.flv", server.http), &flv),
+    ];
+    assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
+    for (player, file) in players.iter_mut().zip([&rtmp, &flv]) {
+        assert_eq!(player.ended().code(), Some(0), "{}", player.said());
+        for (stream, packets) in packets(file) {
+            assert!(packets.len() > 20, "{stream}: {}", packets.len());
+            assert!(
+                source.values().any(|all| all.ends_with(&packets)),
+                "stream {stream} of {} is not the end of the source",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn gstreamer_plays() {
+    let server = relay_only();
+    let publisher = publish(&server, &bundled_clip(), &["--loop"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("gst.flv");
+    let mut command = tool("gst-launch-1.0");
+    command.args(["-q", "rtmp2src", "num-buffers=150"]);
+    command.arg(format!("location=rtmp://{}/stream/demo", server.rtmp));
+    command
+        .args(["!", "filesink"])
+        .arg(format!("location={}", file.display()));
+    run(&mut command);
+    drop(publisher);
+    let tags = tags(&std::fs::read(file).expect("a recording"));
+    assert!(tags.iter().filter(|tag| tag.kind == TagKind::Video).count() > 30);
+}
+
+/// The whole tags at the beginning of a recording.
+fn tags(data: &[u8]) -> Vec<Tag> {
+    let mut reader = Reader::new(Limits::default());
+    reader.push(data);
+    std::iter::from_fn(|| reader.next_tag().expect("FLV")).collect()
+}
+
+fn is_key(tag: &Tag) -> bool {
+    tag.kind == TagKind::Video && tag.body.starts_with(&[0x17, 1])
+}
+
+#[test]
+fn flv_begins_with_what_decoders_need_and_tells_no_track_that_is_not_there() {
+    let silent = clip(
+        "silent",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=320x180:r=25:d=3",
+            "-c:v",
+            "libx264",
+            "-g",
+            "25",
+            "-pix_fmt",
+            "yuv420p",
+        ],
+    );
+    let both = test_picture("320x180", "25", 3);
+    for (file, flags) in [(silent, 1), (both, 5)] {
+        let server = relay_only();
+        let _publisher = publish(&server, &file, &[]);
+        let body = undone(&http_raw(&server, "/stream/demo.flv"));
+        assert_eq!(
+            body[..5],
+            [b'F', b'L', b'V', 1, flags],
+            "{}",
+            file.display()
+        );
+        let tags = tags(&body);
+        assert_eq!(tags[0].kind, TagKind::Script);
+        let first_picture = tags
+            .iter()
+            .position(|tag| tag.kind == TagKind::Video && tag.body[1] == 1);
+        let first_picture = first_picture.expect("pictures");
+        assert!(is_key(&tags[first_picture]));
+        let header = &tags[first_picture - 1];
+        assert_eq!(
+            header.body[..2],
+            [0x17, 0],
+            "the sequence header is in front"
+        );
+        for kind in [TagKind::Video, TagKind::Audio] {
+            let times = tags
+                .iter()
+                .filter(|tag| tag.kind == kind)
+                .map(|tag| tag.timestamp_ms);
+            assert!(times.is_sorted(), "{kind:?}");
+        }
+    }
+}
+
+/// What the server answers until it closes.
+fn http_raw(server: &Server, path: &str) -> Vec<u8> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    http::raw(&server.http, request.as_bytes())
+}
+
+/// The body of an answer in chunks, as far as it has come.
+fn undone(answer: &[u8]) -> Bytes {
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("an answer");
+    let mut rest = &answer[end + 4..];
+    let mut body = Vec::new();
+    while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
+        let length = std::str::from_utf8(&rest[..line]).expect("a length");
+        let length = usize::from_str_radix(length, 16).expect("a length in hexadecimal");
+        let Some(data) = rest.get(line + 2..line + 2 + length) else {
+            break;
+        };
+        body.extend_from_slice(data);
+        rest = rest.get(line + 2 + length + 2..).unwrap_or_default();
+        if length == 0 {
+            break;
+        }
+    }
+    body.into()
+}
+
+#[test]
+fn what_is_not_live_is_answered_in_words() {
+    let server = relay_only();
+    for path in ["/stream/nobody.flv", "/other/demo.flv"] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(
+            answer.text().ends_with(" is not streaming live now"),
+            "{path}"
+        );
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+    let _publisher = publish(&server, &bundled_clip(), &["--loop"]);
+    assert_eq!(server.get("/other/demo.flv").status, 404);
+    let head = http::raw(
+        &server.http,
+        b"HEAD /stream/demo.flv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    let head = String::from_utf8(head).expect("a head alone");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("video/x-flv"),
+        "{head}"
+    );
+    assert!(
+        head.contains("no-store") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    // And over RTMP: nothing of what was asked for is repeated, it may be a key.
+    let mut player = play(&format!("rtmp://{}/stream/a-key-of-mine", server.rtmp), &[]);
+    assert_eq!(player.ended().code(), Some(1));
+    assert!(
+        player.said().contains("no stream of this name is live now"),
+        "{}",
+        player.said()
+    );
+    assert!(!server.log().contains("a-key-of-mine"), "{}", server.log());
+}
+
+fn play(url: &str, flags: &[&str]) -> Running {
+    Running::start(weir().args(["play", url]).args(flags))
+}
+
+#[test]
+fn weir_plays_in_all_three_ways_and_finds_no_gap() {
+    let server = Server::configured(crate::harness::SMALL_LADDER);
+    let mut publisher = publish(&server, &bundled_clip(), &[]);
+    until("the playlist is there", || {
+        (server.get("/demo/live.m3u8").status == 200).then_some(())
+    });
+    let mut players = [
+        play(
+            &format!("rtmp://{}/stream/demo", server.rtmp),
+            &["--copies", "3"],
+        ),
+        play(
+            &format!("http://{}/stream/demo.flv", server.http),
+            &["--copies", "3"],
+        ),
+        play(&format!("http://{}/demo/live.m3u8", server.http), &[]),
+    ];
+    assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
+    for player in &mut players {
+        assert_eq!(player.ended().code(), Some(0), "{}", player.said());
+        let said = player.said();
+        assert!(
+            said.contains(" 0 gaps") && !said.contains(" s: 0 pictures"),
+            "{said}"
+        );
+    }
+}
+
+/// Sends a loud clip as fast as it goes, again and again, until `done`.
+fn flood(publisher: &mut Publisher, loud: &Path, mut done: impl FnMut() -> bool) {
+    let mut at = 0;
+    while !done() {
+        at = publisher.play(loud, at, |tag| tag.kind != TagKind::Script) + 40;
+    }
+}
+
+fn loud() -> std::path::PathBuf {
+    clip(
+        "loud",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "color=gray:s=320x180:r=25:d=2,noise=alls=100:allf=t",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-qp",
+            "2",
+            "-g",
+            "10",
+            "-pix_fmt",
+            "yuv420p",
+        ],
+    )
+}
+
+#[test]
+fn a_player_that_stops_reading_goes_on_at_a_key_picture_and_nobody_else_notices() {
+    let server = relay_only();
+    let mut publisher = Publisher::start(&server, "demo").unwrap_or_else(|_| panic!("welcome"));
+    publisher.play(&loud(), 0, |_| true);
+    let mut stopped = TcpStream::connect(&server.http).expect("a connection");
+    stopped
+        .write_all(b"GET /stream/demo.flv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("a request");
+    let mut bystander = play(&format!("rtmp://{}/stream/demo", server.rtmp), &[]);
+    let lagged = || {
+        let page = server.get("/metrics").text();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("weir_reader_lagged_total{kind=\"flv\"}"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    // Reads a little when it is far behind, so that the server finds out.
+    let mut answer = vec![0; 1 << 20];
+    let mut length = 0;
+    stopped.set_nonblocking(true).expect("a socket option");
+    flood(&mut publisher, &loud(), || {
+        answer.resize(length + (1 << 16), 0);
+        if let Ok(count) = stopped.read(&mut answer[length..]) {
+            length += count;
+        }
+        lagged() > 0
+    });
+    publisher.finish();
+    stopped.set_nonblocking(false).expect("a socket option");
+    answer.truncate(length);
+    stopped.read_to_end(&mut answer).expect("the rest");
+    let tags = tags(&undone(&answer));
+    let pictures: Vec<_> = tags
+        .iter()
+        .filter(|tag| tag.kind == TagKind::Video && tag.body[1] == 1)
+        .collect();
+    let holes = pictures
+        .windows(2)
+        .filter(|pair| pair[1].timestamp_ms - pair[0].timestamp_ms > 80);
+    let holes: Vec<_> = holes.collect();
+    assert!(
+        !holes.is_empty(),
+        "of {} pictures none was left out",
+        pictures.len()
+    );
+    assert!(holes.iter().all(|pair| is_key(pair[1])));
+    assert_eq!(bystander.ended().code(), Some(0), "{}", bystander.said());
+}
+
+#[test]
+fn a_player_that_breaks_the_rules_costs_itself_alone() {
+    let server = relay_only();
+    let mut publisher = publish(&server, &bundled_clip(), &[]);
+    let mut bystander = play(&format!("rtmp://{}/stream/demo", server.rtmp), &[]);
+    let mut rogue = Raw::connected(&server);
+    let ask = [
+        crate::harness::peer::text("play"),
+        crate::harness::peer::number(3.0),
+        vec![5],
+        crate::harness::peer::text("demo"),
+    ]
+    .concat();
+    rogue.message(8, 20, &ask);
+    // A message of a size that only publishers may send.
+    rogue.send(&crate::harness::peer::header(6, 9, 1 << 20));
+    rogue.send(&vec![0; 1 << 19]);
+    rogue.until_closed();
+    assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
+    assert_eq!(bystander.ended().code(), Some(0), "{}", bystander.said());
+    assert!(bystander.said().contains(" 0 gaps"), "{}", bystander.said());
+}

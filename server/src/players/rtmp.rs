@@ -1,5 +1,6 @@
 //! RTMP players: one task, one cursor, vectored writes.
 
+use std::future::pending;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use rtmp::{Event, Output, PlayRequest, ServerSession};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::{Feed, Form};
@@ -48,17 +49,18 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> String {
     let mut input = BytesMut::with_capacity(READ);
     let mut out: Vec<Bytes> = Vec::new();
-    let mut paused = false;
+    // Since when it wants nothing.
+    let mut paused: Option<Instant> = None;
     let mut over = false;
     loop {
         while let Some(output) = session.poll_output() {
             match output {
                 Output::Write(bytes) => out.push(bytes),
                 Output::Event(Event::Paused(pause)) => {
-                    if paused && !pause {
+                    if paused.is_some() && !pause {
                         feed.skip();
                     }
-                    paused = pause;
+                    paused = pause.then(|| paused.unwrap_or_else(Instant::now));
                 }
                 Output::Event(Event::Stopped) => return "the player stopped".to_owned(),
                 Output::Event(Event::Closed) => over = true,
@@ -66,7 +68,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
         let mut live = true;
-        if !over && !paused {
+        if !over && paused.is_none() {
             let own = out.len();
             live = feed.gather(&mut out, AT_ONCE);
             for message in &mut out[own..] {
@@ -107,8 +109,18 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     return error.to_string();
                 }
             }
-            () = feed.ready(), if !paused => {}
+            () = feed.ready(), if paused.is_none() => {}
+            () = at(paused.map(|since| since + LONGEST_PAUSE)) => {
+                return format!("the player paused for {LONGEST_PAUSE:?}");
+            }
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
@@ -137,5 +149,7 @@ const AT_ONCE: usize = 64 << 10;
 const MOST_SLICES: usize = 1024;
 /// Players say little: an acknowledgement now and then.
 const READ: usize = 1 << 10;
+/// A paused player is sent nothing, so that it would not be noticed when it is gone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// A player that takes nothing for so long is let go.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);

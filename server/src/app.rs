@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use media::Ticks;
+use tokio::sync::Semaphore;
 
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::http::Metrics;
@@ -18,6 +19,9 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
     pub(crate) metrics: Metrics,
+    /// Places for RTMP players: not all of `limits.connections`, so that publishers
+    /// are let in however many watch.
+    pub(crate) player_places: Arc<Semaphore>,
     keys: Keys,
     pool: Arc<rayon::ThreadPool>,
     draining: AtomicBool,
@@ -51,6 +55,7 @@ impl App {
         Ok(Self {
             directory: Directory::new(playout, config.hls.retain, config.rtmp.takeover),
             metrics: Metrics::default(),
+            player_places: Arc::new(Semaphore::new(players_of(config.limits.connections))),
             keys,
             pool: Arc::new(pool),
             draining: AtomicBool::new(false),
@@ -147,6 +152,11 @@ impl App {
     pub(crate) fn set_rtmp_port(&self, port: u16) {
         self.rtmp_port.store(port, Ordering::Relaxed);
     }
+}
+
+/// Nine tenths, and one connection at least for publishers.
+fn players_of(connections: usize) -> usize {
+    connections - connections.div_ceil(10)
 }
 
 /// A publisher that sends sound alone for so long has no camera; one that has

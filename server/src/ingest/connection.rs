@@ -87,7 +87,8 @@ impl Connection<'_> {
                 }
             }
             if let Some(request) = self.wants.take() {
-                let Some(mut feed) = players::rtmp::open(self.app, &mut self.session, &request)
+                let Some((mut feed, place)) =
+                    players::rtmp::open(self.app, &mut self.session, &request)
                 else {
                     continue;
                 };
@@ -96,7 +97,7 @@ impl Connection<'_> {
                 let (app, peer) = (self.app, self.peer);
                 let why =
                     players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop).await;
-                drop(feed);
+                drop((feed, place));
                 hang_up(&mut socket, &mut input).await;
                 return why;
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rtmp::{Event, Output, PlayRequest, ServerSession};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
@@ -17,8 +17,19 @@ use super::{Feed, Form};
 use crate::app::App;
 use crate::name::StreamName;
 
-/// Finds what a player asks for, or tells it why not.
-pub(crate) fn open(app: &App, session: &mut ServerSession, request: &PlayRequest) -> Option<Feed> {
+/// Finds what a player asks for and a place for it, or tells it why not.
+pub(crate) fn open(
+    app: &App,
+    session: &mut ServerSession,
+    request: &PlayRequest,
+) -> Option<(Feed, OwnedSemaphorePermit)> {
+    let Ok(place) = Arc::clone(&app.player_places).try_acquire_owned() else {
+        session.fail(
+            "NetStream.Play.Failed",
+            "this server has all the players it may have",
+        );
+        return None;
+    };
     let name: Result<StreamName, _> = request.name.parse();
     let broadcast = name.ok().and_then(|name| app.directory.on_air(&name));
     let lagged = Arc::clone(&app.metrics.players_lagged.rtmp);
@@ -26,7 +37,7 @@ pub(crate) fn open(app: &App, session: &mut ServerSession, request: &PlayRequest
     match feed {
         Some(feed) => {
             session.accept_play();
-            Some(feed)
+            Some((feed, place))
         }
         None => {
             // The name may be somebody's key by mistake: it is not repeated.

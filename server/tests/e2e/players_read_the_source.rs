@@ -259,6 +259,24 @@ fn weir_plays_in_all_three_ways_and_finds_no_gap() {
     }
 }
 
+#[test]
+fn players_leave_places_for_publishers() {
+    let server = Server::configured("[limits]\nconnections = 20\n[hls]\nenabled = false\n");
+    let _publisher = publish(&server, &bundled_clip(), &["--loop"]);
+    let url = format!("rtmp://{}/stream/demo", server.rtmp);
+    let crowd = play(&url, &["--copies", "18"]);
+    until("all of them play", || {
+        (server.log().matches("play accepted").count() == 18).then_some(())
+    });
+    let mut late = play(&url, &[]);
+    assert_eq!(late.ended().code(), Some(1));
+    let said = late.said();
+    assert!(said.contains("all the players it may have"), "{said}");
+    let second = Publisher::start(&server, "second");
+    assert!(second.is_ok(), "{:?}", second.err());
+    drop(crowd);
+}
+
 /// Sends a loud clip as fast as it goes, again and again, until `done`.
 fn flood(publisher: &mut Publisher, loud: &Path, mut done: impl FnMut() -> bool) {
     let mut at = 0;

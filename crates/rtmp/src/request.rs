@@ -45,7 +45,8 @@ pub struct PublishRequest {
 
 /// What a peer said with `play`.
 ///
-/// `Debug` does not show the values of the query: they may be tokens.
+/// `Debug` shows neither the name, which may be a key by mistake, nor the values of
+/// the query: they may be tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlayRequest {
     /// Application, without its query and outer slashes.
@@ -151,7 +152,7 @@ impl fmt::Debug for PlayRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PlayRequest")
             .field("app", &self.app)
-            .field("name", &self.name)
+            .field("name", &format_args!("***"))
             .field("query", &Names(&self.query))
             .field("flash_ver", &self.flash_ver)
             .finish()

@@ -86,6 +86,11 @@ impl Connection<'_> {
                     Err(_) => return "the peer stopped reading".to_owned(),
                 }
             }
+            if self.closing {
+                self.leave("closed");
+                hang_up(&mut socket, &mut input).await;
+                return "closed".to_owned();
+            }
             if let Some(request) = self.wants.take() {
                 let Some((mut feed, place)) =
                     players::rtmp::open(self.app, &mut self.session, &request)
@@ -100,11 +105,6 @@ impl Connection<'_> {
                 drop((feed, place));
                 hang_up(&mut socket, &mut input).await;
                 return why;
-            }
-            if self.closing {
-                self.leave("closed");
-                hang_up(&mut socket, &mut input).await;
-                return "closed".to_owned();
             }
             let deadline = self.session.poll_timeout();
             let wake = tokio::select! {
@@ -178,6 +178,7 @@ impl Connection<'_> {
                 }
             }
             Event::Play(request) => self.wants = Some(request),
+            Event::Stopped => self.wants = None,
             Event::Closed => self.closing = true,
             // The key may be in anything else a peer says about itself.
             _ => {}

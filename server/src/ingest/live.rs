@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use fanout::{Start, Writer};
 use flv::Demuxer;
-use media::{AccessUnit, Track, TrackConfig};
+use media::{AccessUnit, Track};
 use rtmp::{Media, MediaKind};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -23,9 +23,6 @@ pub(super) struct Live {
     claim: Claim,
     demuxer: Demuxer,
     ring: Writer<Arc<Packet>>,
-    /// The configuration that the newest unit of each track had.
-    video_config: Option<Arc<TrackConfig>>,
-    audio_config: Option<Arc<TrackConfig>>,
     /// Gone once it has spoken.
     failure: Option<oneshot::Receiver<Failure>>,
     video: bool,
@@ -50,14 +47,12 @@ impl Live {
     /// Claims the name and starts the ladder.
     pub(super) fn start(app: &Arc<App>, name: &StreamName) -> Result<Self, Fault> {
         let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
-        let ring = claim.broadcast().open_ring();
+        let (ring, readers) = claim.broadcast().open_ring();
         let (failed, failure) = oneshot::channel();
         if app.config.hls.enabled {
             let broadcast = claim.broadcast();
             let settings = app.ladder(broadcast);
-            let Some(reader) = broadcast.reader(Start::Oldest) else {
-                return Err(Fault::Thread);
-            };
+            let reader = readers.reader(Start::Oldest);
             let (ended, server) = (Arc::clone(broadcast), Arc::clone(app));
             let done = move |result: Result<_, Failure>| {
                 if let Err(failure) = result {
@@ -84,8 +79,6 @@ impl Live {
             claim,
             demuxer: Demuxer::new(flv::Config::default()),
             ring,
-            video_config: None,
-            audio_config: None,
             failure: Some(failure),
             video: false,
             anchored: false,
@@ -151,17 +144,7 @@ impl Live {
         // Sound alone can be entered anywhere.
         let entry = unit.key && (unit.track() == Track::Video || !self.video);
         let bytes = unit.data.len();
-        let known = match unit.track() {
-            Track::Video => &mut self.video_config,
-            Track::Audio => &mut self.audio_config,
-        };
-        if !known
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, &unit.config))
-        {
-            *known = Some(Arc::clone(&unit.config));
-            broadcast.note_track(&unit.config);
-        }
+        broadcast.note_track(&unit.config);
         self.ring.push(Packet::new(unit), bytes, entry);
     }
 

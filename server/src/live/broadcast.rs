@@ -72,7 +72,12 @@ impl Tracks {
             Track::Video => &mut self.video,
             Track::Audio => &mut self.audio,
         };
-        *place = Some(Arc::clone(config));
+        if !place
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, config))
+        {
+            *place = Some(Arc::clone(config));
+        }
     }
 }
 
@@ -138,11 +143,11 @@ impl Broadcast {
         }
     }
 
-    /// Opens the ring that the publisher writes to.
-    pub(crate) fn open_ring(&self) -> Writer<Arc<Packet>> {
+    /// Opens the ring: the publisher's end, and where readers begin.
+    pub(crate) fn open_ring(&self) -> (Writer<Arc<Packet>>, Ring<Arc<Packet>>) {
         let (writer, ring) = fanout::ring(fanout::Limits::default());
-        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring);
-        writer
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring.clone());
+        (writer, ring)
     }
 
     /// Closes the ring for those who come; who reads goes on to its end.

@@ -15,10 +15,14 @@ pub(super) async fn play(address: &Address, count: &Count) -> Result<()> {
     let mut client = Client::new();
     let mut address = address.clone();
     let mut next: Option<u64> = None;
+    let mut chosen = false;
     loop {
         let text = document(&mut client, &address, count).await?;
         let list = Playlist::parse(&text);
         if let Some(variant) = list.variant {
+            if std::mem::replace(&mut chosen, true) {
+                bail!("{address}: a variant that is a list of variants");
+            }
             address = address.join(variant)?;
             continue;
         }
@@ -31,7 +35,7 @@ pub(super) async fn play(address: &Address, count: &Count) -> Result<()> {
         } else {
             list.segments.len().saturating_sub(3) as u64
         };
-        let mut number = next.unwrap_or(list.first + oldest);
+        let mut number = next.unwrap_or_else(|| list.first.saturating_add(oldest));
         if number < list.first {
             count.gap();
             number = list.first;
@@ -44,7 +48,7 @@ pub(super) async fn play(address: &Address, count: &Count) -> Result<()> {
             count.bytes(data.len());
             let (video, audio) = frames(&data);
             count.frames(video, audio);
-            number += 1;
+            number = number.saturating_add(1);
         }
         next = Some(number);
         if list.ended {

@@ -7,7 +7,7 @@ use axum::http::header::HOST;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use flv::file::{Reader, TagKind};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -27,11 +27,11 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self> {
         let Some(rest) = url.strip_prefix("http://") else {
-            bail!("{url}: only http:// is played");
+            bail!("only http:// is played, and the playlist leads elsewhere");
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.is_empty() || authority.contains('@') {
-            bail!("{url}: no host, or a user in it");
+            bail!("an http:// URL without a host, or with a user in it");
         }
         Ok(Self {
             authority: authority.to_owned(),
@@ -118,9 +118,9 @@ impl Client {
             .get(address)
             .await
             .with_context(|| address.to_string())?;
-        let body = timeout(PATIENCE, body.collect()).await;
+        let body = timeout(PATIENCE, Limited::new(body, LARGEST).collect()).await;
         let body = body.map_err(|_| anyhow!("{address}: not read within {PATIENCE:?}"))?;
-        let body = body.with_context(|| address.to_string())?;
+        let body = body.map_err(|error| anyhow!("{address}: {error}"))?;
         Ok((status, body.to_bytes()))
     }
 }
@@ -174,6 +174,9 @@ pub(super) async fn play_flv(address: &Address, count: &Count) -> Result<()> {
     };
     stream.await.with_context(|| address.to_string())
 }
+
+/// Bytes of the largest document: ten seconds of 50 Mbit/s.
+const LARGEST: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -83,7 +83,7 @@ impl Source {
             return match address.path().split('?').next() {
                 Some(path) if path.ends_with(".m3u8") => Ok(Self::Hls(address)),
                 Some(path) if path.ends_with(".flv") => Ok(Self::Flv(address)),
-                _ => bail!("{url}: what is played over HTTP ends in .flv or .m3u8"),
+                _ => bail!("{address}: what is played over HTTP ends in .flv or .m3u8"),
             };
         }
         let url = ::rtmp::Url::parse(url).context(

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use bytes::Bytes;
 use flv::file::{Limits, Reader, Tag, TagKind};
 
-use crate::harness::peer::{Publisher, Raw};
+use crate::harness::peer::{Publisher, Raw, chunks};
 use crate::harness::server::{Server, weir};
 use crate::harness::sources::{bundled_clip, clip, test_picture};
 use crate::harness::tools::{Running, ffmpeg, run, tool};
@@ -372,6 +372,11 @@ fn a_player_that_breaks_the_rules_costs_itself_alone() {
     ]
     .concat();
     rogue.message(8, 20, &ask);
+    // Twice in one segment: the second ends it, and nobody waits for it.
+    let mut twice = Raw::connected(&server);
+    let both = [chunks(8, 20, &ask), chunks(8, 20, &ask)].concat();
+    twice.send(&both);
+    assert!(twice.until_closed().is_some());
     // A message of a size that only publishers may send.
     rogue.send(&crate::harness::peer::header(6, 9, 1 << 20));
     rogue.send(&vec![0; 1 << 19]);

@@ -114,7 +114,8 @@ impl Feed {
         if self.described != tracks {
             let [video, audio] = [Track::Video, Track::Audio].map(|track| tracks.get(track));
             let body = mux::metadata(video.map(Arc::as_ref), audio.map(Arc::as_ref));
-            out.push(self.frame(Kind::Data, ms, &body));
+            // At any other time ffmpeg takes it for a track of text.
+            out.push(self.frame(Kind::Data, 0, &body));
             self.described = tracks;
         }
         let kind = match track {

@@ -137,7 +137,7 @@ fn flv_begins_with_what_decoders_need_and_tells_no_track_that_is_not_there() {
             file.display()
         );
         let tags = tags(&body);
-        assert_eq!(tags[0].kind, TagKind::Script);
+        assert_eq!((tags[0].kind, tags[0].timestamp_ms), (TagKind::Script, 0));
         let first_picture = tags
             .iter()
             .position(|tag| tag.kind == TagKind::Video && tag.body[1] == 1);

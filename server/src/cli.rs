@@ -116,12 +116,15 @@ pub struct PublishArgs {
     /// Publish this many times at once; -1, -2, … is added to the key
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub copies: u32,
+    /// For rtmps://: a PEM file of CA certificates to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Arguments of `weir play`.
 #[derive(Args)]
 pub struct PlayArgs {
-    /// What to play: rtmp://…/stream/NAME, http://…/stream/NAME.flv, http://…/NAME/live.m3u8
+    /// What to play: rtmp://…/stream/NAME, http://…/stream/NAME.flv, http://…/NAME/live.m3u8, or the same with TLS (rtmps, https)
     #[arg(value_name = "URL")]
     pub url: String,
     /// Play this many times at once
@@ -130,6 +133,9 @@ pub struct PlayArgs {
     /// Stop after so many seconds; otherwise when the stream ends
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
+    /// For rtmps:// and https://: a PEM file of CA certificates to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Arguments of `weir health`.

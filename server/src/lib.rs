@@ -23,4 +23,5 @@ mod players;
 pub mod publish;
 pub mod serve;
 mod thumbnail;
+pub mod tls;
 pub mod transcode;

@@ -46,8 +46,14 @@ fn run() -> ExitCode {
             Ok(loaded) => transcode::run(&loaded.config, &args.input, &args.out),
             Err(invalid) => return report(&invalid, &mut err).into(),
         },
-        Command::Publish(args) => publish::run(&args.file, &args.url, args.repeat, args.copies),
-        Command::Play(args) => play::run(&args.url, args.copies, args.seconds),
+        Command::Publish(args) => publish::run(
+            &args.file,
+            &args.url,
+            args.repeat,
+            args.copies,
+            args.ca.as_deref(),
+        ),
+        Command::Play(args) => play::run(&args.url, args.copies, args.seconds, args.ca.as_deref()),
         Command::Health(args) => health::run(&args.url),
     };
     match done {

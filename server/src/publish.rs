@@ -5,26 +5,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use flv::file::{Reader, TagKind};
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::input::open_flv;
+use crate::tls::{Connector, Stream, dial};
 
 /// Publishes `file` to `url`, again and again with `repeat`, `copies` times at
 /// once. With more than one copy, `-1`, `-2`, … is added to the key. SIGINT
-/// ends the streams in good order.
-pub fn run(file: &Path, url: &str, repeat: bool, copies: u32) -> Result<()> {
+/// ends the streams in good order. `ca` is a file of CAs that are trusted
+/// beside the system's where the URL says rtmps.
+pub fn run(file: &Path, url: &str, repeat: bool, copies: u32, ca: Option<&Path>) -> Result<()> {
     let url = Url::parse(url)?;
-    if url.is_tls() {
-        bail!("{url}: rtmps:// is not built yet; use rtmp://");
-    }
+    let connector = Connector::new(ca)?;
     let clip = Arc::new(Clip::read(file)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -43,7 +42,8 @@ pub fn run(file: &Path, url: &str, repeat: bool, copies: u32) -> Result<()> {
             } else {
                 numbered(&url, copy)?
             };
-            publishers.spawn(publish(Arc::clone(&clip), url, repeat, stopped.clone()));
+            let (clip, connector) = (Arc::clone(&clip), connector.clone());
+            publishers.spawn(publish(clip, url, connector, repeat, stopped.clone()));
         }
         while let Some(ended) = publishers.join_next().await {
             ended.context("a publisher panicked")??;
@@ -124,15 +124,14 @@ impl Clip {
 async fn publish(
     clip: Arc<Clip>,
     url: Url,
+    connector: Connector,
     repeat: bool,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let shown = url.to_string();
-    let (host, port) = (url.host().to_owned(), url.port());
-    let connecting = timeout(CONNECT, TcpStream::connect((host, port))).await;
-    let socket = connecting.map_err(|_| anyhow!("{shown}: no answer within {CONNECT:?}"))?;
-    let socket = socket.with_context(|| format!("{shown} cannot be reached"))?;
-    socket.set_nodelay(true)?;
+    let tls = url.is_tls().then_some(&connector);
+    let socket = dial(url.host(), url.port(), tls).await;
+    let socket = socket.with_context(|| shown.clone())?;
     let session = ClientSession::new(ClientConfig::new(url), Instant::now().into_std())?;
     let mut link = Link {
         socket,
@@ -147,7 +146,7 @@ async fn publish(
 }
 
 struct Link {
-    socket: TcpStream,
+    socket: Box<dyn Stream>,
     session: ClientSession,
     input: BytesMut,
     ready: bool,
@@ -218,10 +217,11 @@ impl Link {
                 ClientOutput::Event(_) => {}
             }
         }
-        self.socket
-            .write_all(&out)
-            .await
-            .context("connection lost")?;
+        let written = async {
+            self.socket.write_all(&out).await?;
+            self.socket.flush().await
+        };
+        written.await.context("connection lost")?;
         if self.closed && !self.finished {
             bail!("the server closed the session")
         } else {
@@ -256,7 +256,7 @@ impl Link {
 /// Largest clip, in bytes.
 const MAX_CLIP: u64 = 1 << 30;
 
-/// Time for a connection, and for the handshake after it.
+/// Time for RTMP's own handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Time for the server to close after the end.

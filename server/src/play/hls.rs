@@ -9,10 +9,11 @@ use tokio::time::sleep;
 
 use super::count::Count;
 use super::http::{Address, Client};
+use crate::tls::Connector;
 
 /// Plays until the playlist ends.
-pub(super) async fn play(address: &Address, count: &Count) -> Result<()> {
-    let mut client = Client::new();
+pub(super) async fn play(address: &Address, connector: &Connector, count: &Count) -> Result<()> {
+    let mut client = Client::new(connector.clone());
     let mut address = address.clone();
     let mut next: Option<u64> = None;
     let mut chosen = false;

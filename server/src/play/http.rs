@@ -11,30 +11,40 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::count::{Clock, Count};
+use crate::tls::{Connector, dial};
 
-/// A plain HTTP URL in its parts.
+/// An HTTP URL in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    authority: String,
+    server: Server,
     path: String,
+}
+
+/// Whom a connection is with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Server {
+    tls: bool,
+    /// As the URL has it and the Host header wants it.
+    authority: String,
+    /// Without brackets.
+    host: String,
+    port: u16,
 }
 
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            bail!("only http:// is played, and the playlist leads elsewhere");
+        let (tls, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => bail!("only http:// and https:// are played, and the playlist leads elsewhere"),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.is_empty() || authority.contains('@') {
-            bail!("an http:// URL without a host, or with a user in it");
-        }
         Ok(Self {
-            authority: authority.to_owned(),
+            server: Server::parse(tls, authority)?,
             path: format!("/{path}"),
         })
     }
@@ -59,22 +69,40 @@ impl Address {
             }
         };
         Ok(Self {
-            authority: self.authority.clone(),
+            server: self.server.clone(),
             path,
         })
     }
+}
 
-    /// Host and port to connect to.
-    fn socket(&self) -> String {
-        let has_port = self
-            .authority
-            .rsplit(']')
-            .next()
-            .is_some_and(|end| end.contains(':'));
-        match has_port {
-            true => self.authority.clone(),
-            false => format!("{}:80", self.authority),
+impl Server {
+    fn parse(tls: bool, authority: &str) -> Result<Self> {
+        // A colon behind the last bracket is not part of an address.
+        let at = authority
+            .rfind(':')
+            .filter(|at| !authority[*at..].contains(']'));
+        let (host, port) = match at {
+            Some(at) => (&authority[..at], Some(&authority[at + 1..])),
+            None => (authority, None),
+        };
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        if host.is_empty() || authority.contains('@') {
+            bail!("an HTTP URL without a host, or with a user in it");
         }
+        let port = match port {
+            Some(port) => port.parse().context("an HTTP URL with a crooked port")?,
+            None if tls => 443,
+            None => 80,
+        };
+        Ok(Self {
+            tls,
+            authority: authority.to_owned(),
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -82,33 +110,40 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The query may be a token.
         let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "http://{}{path}", self.authority)
+        let scheme = if self.server.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{path}", self.server.authority)
     }
 }
 
-/// A connection to one server, kept from one request to the next.
-pub(super) struct Client(Option<SendRequest<Empty<Bytes>>>);
+/// A connection, kept from one request to the next of the same server.
+pub(super) struct Client {
+    connector: Connector,
+    open: Option<(Server, SendRequest<Empty<Bytes>>)>,
+}
 
 impl Client {
-    pub(super) fn new() -> Self {
-        Self(None)
+    pub(super) fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            open: None,
+        }
     }
 
     /// Sends a request; the answer's body is still to be read.
     async fn get(&mut self, address: &Address) -> Result<(StatusCode, Incoming)> {
-        let mut sender = match self.0.take() {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => connect(address).await?,
+        let mut sender = match self.open.take() {
+            Some((server, sender)) if server == address.server && !sender.is_closed() => sender,
+            _ => connect(&address.server, &self.connector).await?,
         };
         let ready = timeout(PATIENCE, sender.ready()).await;
         ready.map_err(|_| anyhow!("no answer within {PATIENCE:?}"))??;
         let request = Request::get(&address.path)
-            .header(HOST, &address.authority)
+            .header(HOST, &address.server.authority)
             .header("user-agent", "weir-play")
             .body(Empty::new())?;
         let answer = timeout(PATIENCE, sender.send_request(request)).await;
         let answer = answer.map_err(|_| anyhow!("no answer within {PATIENCE:?}"))??;
-        self.0 = Some(sender);
+        self.open = Some((address.server.clone(), sender));
         Ok((answer.status(), answer.into_body()))
     }
 
@@ -125,21 +160,22 @@ impl Client {
     }
 }
 
-async fn connect(address: &Address) -> Result<SendRequest<Empty<Bytes>>> {
-    let connecting = timeout(PATIENCE, TcpStream::connect(address.socket())).await;
-    let socket = connecting
-        .map_err(|_| anyhow!("no answer within {PATIENCE:?}"))?
-        .context("cannot be reached")?;
-    socket.set_nodelay(true)?;
+async fn connect(server: &Server, connector: &Connector) -> Result<SendRequest<Empty<Bytes>>> {
+    let tls = server.tls.then_some(connector);
+    let socket = dial(&server.host, server.port, tls).await?;
     let (sender, connection) = handshake(TokioIo::new(socket)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }
 
 /// Plays until the server ends the answer.
-pub(super) async fn play_flv(address: &Address, count: &Count) -> Result<()> {
+pub(super) async fn play_flv(
+    address: &Address,
+    connector: &Connector,
+    count: &Count,
+) -> Result<()> {
     let stream = async {
-        let (status, mut body) = Client::new().get(address).await?;
+        let (status, mut body) = Client::new(connector.clone()).get(address).await?;
         if status != StatusCode::OK {
             bail!("the server answers {status}");
         }
@@ -193,7 +229,26 @@ mod tests {
         assert_eq!(joined("/x.ts"), "http://host:8000/x.ts");
         assert_eq!(joined("http://other/x.ts"), "http://other/x.ts");
         assert_eq!(base.to_string(), "http://host:8000/a/live.m3u8");
-        assert_eq!(Address::parse("http://host/a").unwrap().socket(), "host:80");
-        assert!(Address::parse("http://u@host/a").is_err());
+    }
+
+    #[test]
+    fn a_host_is_read_with_its_port_or_the_usual_one() {
+        let read = |url| {
+            let server = Address::parse(url).unwrap().server;
+            (server.host, server.port)
+        };
+        assert_eq!(read("http://host/a"), ("host".to_owned(), 80));
+        assert_eq!(read("https://host/a"), ("host".to_owned(), 443));
+        assert_eq!(read("https://[::1]/a"), ("::1".to_owned(), 443));
+        assert_eq!(read("http://[::1]:81/a"), ("::1".to_owned(), 81));
+        for url in [
+            "http://u@host/a",
+            "http:///a",
+            "http://:80/a",
+            "https://host:x/a",
+            "ftp://host/a",
+        ] {
+            assert!(Address::parse(url).is_err(), "{url}");
+        }
     }
 }

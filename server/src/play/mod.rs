@@ -9,6 +9,7 @@ mod http;
 mod rtmp;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::count::{Count, Totals};
+use crate::tls::Connector;
 
 /// Plays `url` `copies` times at once until it ends, `seconds` have passed or
-/// SIGINT comes. Fails when a copy did not get anything, or was cut off.
-pub fn run(url: &str, copies: u32, seconds: Option<u64>) -> Result<()> {
+/// SIGINT comes. Fails when a copy did not get anything, or was cut off. `ca` is
+/// a file of CAs that are trusted beside the system's where TLS is spoken.
+pub fn run(url: &str, copies: u32, seconds: Option<u64>, ca: Option<&Path>) -> Result<()> {
     let source = Source::parse(url)?;
+    let connector = Connector::new(ca)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -33,9 +37,10 @@ pub fn run(url: &str, copies: u32, seconds: Option<u64>) -> Result<()> {
         let mut players = JoinSet::new();
         for count in &counts {
             let (source, count, mut stopped) = (source.clone(), Arc::clone(count), stopped.clone());
+            let connector = connector.clone();
             players.spawn(async move {
                 tokio::select! {
-                    result = source.play(&count) => result,
+                    result = source.play(&connector, &count) => result,
                     _ = stopped.wait_for(|stop| *stop) => Ok(()),
                 }
             });
@@ -78,7 +83,7 @@ enum Source {
 
 impl Source {
     fn parse(url: &str) -> Result<Self> {
-        if url.starts_with("http://") {
+        if url.starts_with("http://") || url.starts_with("https://") {
             let address = http::Address::parse(url)?;
             return match address.path().split('?').next() {
                 Some(path) if path.ends_with(".m3u8") => Ok(Self::Hls(address)),
@@ -87,19 +92,16 @@ impl Source {
             };
         }
         let url = ::rtmp::Url::parse(url).context(
-            "what is played is an rtmp:// URL, or one of http:// that ends in .flv or .m3u8",
+            "what is played is an rtmp:// or rtmps:// URL, or one of http:// or https:// that ends in .flv or .m3u8",
         )?;
-        if url.is_tls() {
-            bail!("{url}: rtmps:// is not built yet; use rtmp://");
-        }
         Ok(Self::Rtmp(url))
     }
 
-    async fn play(self, count: &Count) -> Result<()> {
+    async fn play(self, connector: &Connector, count: &Count) -> Result<()> {
         match self {
-            Self::Rtmp(url) => rtmp::play(url, count).await,
-            Self::Flv(address) => http::play_flv(&address, count).await,
-            Self::Hls(address) => hls::play(&address, count).await,
+            Self::Rtmp(url) => rtmp::play(url, connector, count).await,
+            Self::Flv(address) => http::play_flv(&address, connector, count).await,
+            Self::Hls(address) => hls::play(&address, connector, count).await,
         }
     }
 }
@@ -156,5 +158,5 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-/// Time for a connection and for each answer.
+/// Time for each answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,28 +1,23 @@
 //! Plays over RTMP.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use bytes::BytesMut;
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::PATIENCE;
 use super::count::{Clock, Count};
+use crate::tls::{Connector, dial};
 
 /// Plays until the server ends the stream.
-pub(super) async fn play(url: Url, count: &Count) -> Result<()> {
+pub(super) async fn play(url: Url, connector: &Connector, count: &Count) -> Result<()> {
     let shown = url.to_string();
-    stream(url, count).await.context(shown)
+    stream(url, connector, count).await.context(shown)
 }
 
-async fn stream(url: Url, count: &Count) -> Result<()> {
-    let address = (url.host().to_owned(), url.port());
-    let connecting = timeout(PATIENCE, TcpStream::connect(address)).await;
-    let mut socket = connecting
-        .map_err(|_| anyhow!("no answer within {PATIENCE:?}"))?
-        .context("cannot be reached")?;
-    socket.set_nodelay(true)?;
+async fn stream(url: Url, connector: &Connector, count: &Count) -> Result<()> {
+    let tls = url.is_tls().then_some(connector);
+    let mut socket = dial(url.host(), url.port(), tls).await?;
     let now = || Instant::now().into_std();
     let mut session = ClientSession::new(ClientConfig::play(url), now())?;
     let mut input = BytesMut::with_capacity(READ);
@@ -59,6 +54,7 @@ async fn stream(url: Url, count: &Count) -> Result<()> {
             }
         }
         socket.write_all(&out).await.context("connection lost")?;
+        socket.flush().await.context("connection lost")?;
         if closed {
             return Ok(());
         }

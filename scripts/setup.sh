@@ -51,6 +51,8 @@ group_test() {
         gstreamer1.0-plugins-ugly gstreamer1.0-libav
     want chromium chromium fonts-dejavu-core
     want nginx nginx
+    want stunnel stunnel4
+    want openssl openssl
     [ "$(uname -m)" != x86_64 ] || want qemu-x86_64 qemu-user
     want_package libnginx-mod-rtmp
 }

@@ -231,7 +231,9 @@ impl From<Exit> for ExitCode {
 impl ServeArgs {
     /// The settings of this start.
     pub fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
-        Config::load(&self.flags(), self.config.as_deref(), environment)
+        let loaded = Config::load(&self.flags(), self.config.as_deref(), environment)?;
+        loaded.config.check_named_files()?;
+        Ok(loaded)
     }
 
     fn flags(&self) -> Vec<Flag> {

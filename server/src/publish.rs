@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use bytes::{Bytes, BytesMut};
 use flv::file::{Reader, TagKind};
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::input::open_flv;
-use crate::tls::{Connector, Stream, dial};
+use crate::tls::{self, Connector, Stream, dial};
 
 /// Publishes `file` to `url`, again and again with `repeat`, `copies` times at
 /// once. With more than one copy, `-1`, `-2`, … is added to the key. SIGINT
@@ -190,9 +190,7 @@ impl Link {
         self.flush().await?;
         self.socket.shutdown().await?;
         let rest = async {
-            while self
-                .socket
-                .read_buf(&mut self.input)
+            while tls::read(&mut self.socket, &mut self.input)
                 .await
                 .is_ok_and(|count| count > 0)
             {
@@ -240,7 +238,7 @@ impl Link {
         let read = tokio::select! {
             biased;
             () = sleep_until(time) => return Ok(false),
-            read = self.socket.read_buf(&mut self.input) => read,
+            read = tls::read(&mut self.socket, &mut self.input) => read,
         };
         if read.context("connection lost")? == 0 {
             bail!("the server closed the connection");

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::keys::{Key, Keys};
 use crate::name::StreamName;
+use crate::tls::Acceptor;
 use crate::{http, ingest};
 
 /// Runs the server until a signal ends it.
@@ -44,29 +45,41 @@ async fn serve(config: Config) -> Result<()> {
         AuthMode::Keys => keys.ensure_first_key()?,
         AuthMode::Open => None,
     };
-    let rtmp = bind("rtmp.listen", "--rtmp", config.rtmp.listen).await?;
-    let http = bind("http.listen", "--http", config.http.listen).await?;
-    let (rtmp_addr, http_addr) = (rtmp.local_addr()?, http.local_addr()?);
+    let rtmp = bind("rtmp.listen", "--rtmp ADDR", config.rtmp.listen).await?;
+    let http = bind("http.listen", "--http ADDR", config.http.listen).await?;
+    let rtmps = rtmps(&config).await?;
+    let open = Addresses {
+        rtmp: rtmp.local_addr()?,
+        rtmps: rtmps.as_ref().map(|(l, _)| l.local_addr()).transpose()?,
+        http: http.local_addr()?,
+    };
 
     let app = Arc::new(App::new(config, keys)?);
-    app.set_rtmp_port(rtmp_addr.port());
-    info!(rtmp = %rtmp_addr, http = %http_addr, version = env!("CARGO_PKG_VERSION"), "weir is listening");
+    app.set_rtmp_port(open.rtmp.port());
+    info!(rtmp = %open.rtmp, rtmps = open.rtmps.map(tracing::field::display), http = %open.http, version = env!("CARGO_PKG_VERSION"), "weir is listening");
     warn_about(&app.config);
     let welcome = Welcome {
-        rtmp: rtmp_addr,
-        http: http_addr,
+        open,
         app: &app.config.rtmp.app,
     };
     welcome.print(first.as_ref());
 
     let (stop_rtmp, rtmp_stopped) = watch::channel(false);
     let (stop_http, http_stopped) = watch::channel(false);
-    let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), rtmp, rtmp_stopped));
+    let renewal = rtmps.as_ref().map(|(_, acceptor)| {
+        let acceptor = Arc::clone(acceptor);
+        tokio::spawn(async move { acceptor.renew().await })
+    });
+    let listeners = ingest::Listeners {
+        plain: rtmp,
+        tls: rtmps,
+    };
+    let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), listeners, rtmp_stopped));
     let viewers = tokio::spawn(http::serve(Arc::clone(&app), http, http_stopped));
     let sweeper = tokio::spawn(sweep(Arc::clone(&app)));
     // Whoever has seen the file may send a signal.
     let mut signals = Signals::new()?;
-    ports.write(rtmp_addr, http_addr)?;
+    ports.write(open)?;
 
     let signal = signals.next().await;
     info!(
@@ -95,6 +108,9 @@ async fn serve(config: Config) -> Result<()> {
         signal = signals.next() => warn!(signal, "exiting at once"),
     }
     sweeper.abort();
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
     ports.remove();
     Ok(())
 }
@@ -138,10 +154,29 @@ fn lock(data: &Path) -> Result<File> {
     }
 }
 
-async fn bind(setting: &str, flag: &str, addr: SocketAddr) -> Result<TcpListener> {
+async fn bind(setting: &str, choice: &str, addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| {
-        format!("{setting}: {addr} cannot be listened on; {flag} ADDR chooses another address")
+        format!("{setting}: {addr} cannot be listened on; {choice} chooses another address")
     })
+}
+
+/// The listener of RTMPS and its certificate, when the settings have them.
+async fn rtmps(config: &Config) -> Result<Option<(TcpListener, Arc<Acceptor>)>> {
+    let Some(tls) = &config.rtmp.tls else {
+        return Ok(None);
+    };
+    let acceptor = Arc::new(Acceptor::open(&tls.files)?);
+    let variable = "WEIR_RTMP_TLS_LISTEN=ADDR";
+    let listener = bind("rtmp.tls_listen", variable, tls.listen).await?;
+    Ok(Some((listener, acceptor)))
+}
+
+/// Where the server listens.
+#[derive(Clone, Copy)]
+struct Addresses {
+    rtmp: SocketAddr,
+    rtmps: Option<SocketAddr>,
+    http: SocketAddr,
 }
 
 /// Forgets ended broadcasts when their time is over.
@@ -157,15 +192,19 @@ async fn sweep(app: Arc<App>) {
 
 fn warn_about(config: &Config) {
     if config.auth == AuthMode::Open {
-        if config.rtmp.listen.ip().is_loopback() {
-            warn!(
+        let tls = config.rtmp.tls.as_ref().map(|tls| tls.listen);
+        let exposed = [Some(config.rtmp.listen), tls]
+            .into_iter()
+            .flatten()
+            .find(|addr| !addr.ip().is_loopback());
+        match exposed {
+            None => warn!(
                 "auth.mode is \"open\": whoever reaches the RTMP port may publish under any name"
-            );
-        } else {
-            warn!(
-                listen = %config.rtmp.listen,
+            ),
+            Some(listen) => warn!(
+                %listen,
                 "ANYBODY on the network may publish under any name: auth.mode is \"open\" and the RTMP port is not on loopback"
-            );
+            ),
         }
     }
     if let StreamLimit::Auto = config.limits.streams {
@@ -182,8 +221,7 @@ fn warn_about(config: &Config) {
 
 /// What a first start tells the person in front of it.
 struct Welcome<'a> {
-    rtmp: SocketAddr,
-    http: SocketAddr,
+    open: Addresses,
     app: &'a str,
 }
 
@@ -196,19 +234,24 @@ impl Welcome<'_> {
             ip if ip.is_unspecified() => format!("localhost:{}", addr.port()),
             _ => addr.to_string(),
         };
+        let with_tls = self.open.rtmps.map_or_else(String::new, |addr| {
+            let (port, app) = (addr.port(), self.app);
+            format!("  with TLS:    rtmps://HOST:{port}/{app}, HOST as in the certificate\n")
+        });
         let mut out = std::io::stdout().lock();
         let _ = writeln!(
             out,
             "\nWelcome to weir. A stream named \"{name}\" was made for you.\n\n\
              In OBS under Settings > Stream > Custom, or in any RTMP encoder:\n\n\
              \x20 Server:      rtmp://{}/{}\n\
+             {with_tls}\
              \x20 Stream key:  {}\n\n\
              Watch it at http://{}/{name}\n\n\
              The key is shown this once. `weir keys rotate {name}` makes a new one.\n",
-            host(self.rtmp),
+            host(self.open.rtmp),
             self.app,
             key.reveal(),
-            host(self.http),
+            host(self.open.http),
         );
         let _ = out.flush();
     }
@@ -230,14 +273,20 @@ impl PortsFile {
     }
 
     /// The file appears whole: written beside its place, then renamed.
-    fn write(&self, rtmp: SocketAddr, http: SocketAddr) -> Result<()> {
+    fn write(&self, open: Addresses) -> Result<()> {
         let reachable = |addr: SocketAddr| match addr.ip() {
             ip if ip.is_unspecified() && addr.is_ipv4() => format!("127.0.0.1:{}", addr.port()),
             ip if ip.is_unspecified() => format!("[::1]:{}", addr.port()),
             _ => addr.to_string(),
         };
-        let text =
-            serde_json::json!({ "rtmp": reachable(rtmp), "http": reachable(http) }).to_string();
+        let mut ports = serde_json::json!({
+            "rtmp": reachable(open.rtmp),
+            "http": reachable(open.http),
+        });
+        if let Some(addr) = open.rtmps {
+            ports["rtmps"] = reachable(addr).into();
+        }
+        let text = ports.to_string();
         let beside = self.0.with_extension("json.new");
         std::fs::write(&beside, text)
             .and_then(|()| std::fs::rename(&beside, &self.0))

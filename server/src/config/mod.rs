@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use media::{Rung, Ticks};
 
+use crate::tls;
+
 pub use layers::{Environment, Flag, Origin};
 pub use problem::{Invalid, Problem, Shown};
 
@@ -65,6 +67,8 @@ pub enum LogFormat {
 pub struct Rtmp {
     /// Where publishers connect. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where they connect with TLS; `None`: nowhere.
+    pub tls: Option<Tls>,
     /// The application in `rtmp://host/{app}/KEY` and in `/{app}/{name}.flv`;
     /// a path element that is none of the server's own.
     pub app: String,
@@ -73,6 +77,15 @@ pub struct Rtmp {
     pub grace: Duration,
     /// Whether a second publisher of a name displaces the first.
     pub takeover: Takeover,
+}
+
+/// The settings `rtmp.tls_…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Where publishers and players connect. Port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// What the server shows them. Relative to the working directory.
+    pub files: tls::Files,
 }
 
 /// What happens when a name that is being published is published again.
@@ -221,7 +234,21 @@ impl Config {
 
     /// Checks one file alone, without environment or flags.
     pub fn check_file(path: &Path) -> Result<Loaded, Invalid> {
-        Self::load(&[], Some(path), &Environment::default())
+        let loaded = Self::load(&[], Some(path), &Environment::default())?;
+        loaded.config.check_named_files()?;
+        Ok(loaded)
+    }
+
+    /// Reads the files that settings name, as a start does. Apart from
+    /// [`Config::load`]: commands that serve nothing need not be able to.
+    pub fn check_named_files(&self) -> Result<(), Invalid> {
+        match &self.rtmp.tls {
+            Some(tls) => match tls.files.read() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(Invalid(vec![Problem::Certificate(error)])),
+            },
+            None => Ok(()),
+        }
     }
 
     fn from_text(

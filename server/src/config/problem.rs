@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::layers::{Given, Origin, Raw};
+use crate::tls::PairError;
 
 /// One thing wrong. Its text is a single line: the setting, its value, where it
 /// was given, and what would be right. Secret values are never shown.
@@ -71,6 +72,9 @@ pub enum Problem {
     /// Settings that are good one by one and not together.
     #[error("{0}")]
     Contradiction(String),
+    /// The files of a certificate are of no use.
+    #[error(transparent)]
+    Certificate(#[from] PairError),
     /// A key of the file that names no setting.
     #[error("{name} ({origin}): there is no such setting{}", did_you_mean(.hint))]
     Unknown {

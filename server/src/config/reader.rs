@@ -71,6 +71,16 @@ impl<'a> Reader<'a> {
         self.check(setting, &given, read).unwrap_or(default)
     }
 
+    /// The value of `setting`; `None` when it is not given or bad.
+    pub(super) fn optional<T>(
+        &mut self,
+        setting: &'static str,
+        read: impl Fn(&Raw) -> Read<T>,
+    ) -> Option<T> {
+        let given = self.layers.find(setting)?;
+        self.check(setting, &given, read)
+    }
+
     /// Checks `given`, noting a problem.
     pub(super) fn check<T>(
         &mut self,

@@ -12,8 +12,9 @@ use super::reader::{Item, Noted, Reader};
 use super::value::{self, Read};
 use super::{
     Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Passthrough,
-    Rtmp, StreamLimit, Takeover,
+    Rtmp, StreamLimit, Takeover, Tls,
 };
+use crate::tls::Files;
 
 impl Reader<'_> {
     /// Reads every section, those included whose features are still to come.
@@ -32,7 +33,7 @@ impl Reader<'_> {
         self.registry();
         self.relay();
         self.drain();
-        self.listeners_apart(config.rtmp.listen, config.http.listen);
+        self.listeners_apart(&config);
         config
     }
 
@@ -46,6 +47,7 @@ impl Reader<'_> {
     fn rtmp(&mut self) -> Rtmp {
         let rtmp = Rtmp {
             listen: self.get("rtmp.listen", value::listen, any_address(1935)),
+            tls: self.tls(),
             app: self.get("rtmp.app", value::path_element, "stream".to_owned()),
             grace: self.grace(),
             takeover: self.get("rtmp.takeover", value::word(TAKEOVERS), Takeover::Stale),
@@ -57,11 +59,35 @@ impl Reader<'_> {
             &[vec![]],
             "leave it at []",
         );
-        let no_tls = "leave it out and put a TLS proxy in front";
-        self.later("rtmp.tls_listen", value::listen, &[], no_tls);
-        self.later("rtmp.tls_cert", value::path, &[], no_tls);
-        self.later("rtmp.tls_key", value::path, &[], no_tls);
         rtmp
+    }
+
+    /// All three settings or none: a server that was meant to be encrypted and
+    /// is not should not start.
+    fn tls(&mut self) -> Option<Tls> {
+        let all = ["rtmp.tls_listen", "rtmp.tls_cert", "rtmp.tls_key"];
+        let (given, lacking): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|setting| self.layers.find(setting).is_some());
+        if !given.is_empty() && !lacking.is_empty() {
+            self.problems.push(Problem::Contradiction(format!(
+                "{} without {}: RTMPS takes all of {}",
+                given.join(" and "),
+                lacking.join(" and "),
+                all.join(", "),
+            )));
+        }
+        let [listen, cert, key] = all;
+        let listen = self.optional(listen, value::listen);
+        let cert = self.optional(cert, value::path);
+        let key = self.optional(key, value::path);
+        Some(Tls {
+            listen: listen?,
+            files: Files {
+                cert: cert?,
+                key: key?,
+            },
+        })
     }
 
     /// Publishers cannot come back to a broadcast yet. The documented default
@@ -346,15 +372,23 @@ impl Reader<'_> {
         }
     }
 
-    fn listeners_apart(&mut self, rtmp: SocketAddr, http: SocketAddr) {
-        let (a, b) = (rtmp.ip(), http.ip());
-        // `[::]` takes the port for IPv4 as well on Linux.
-        let same_host = a == b || a.is_unspecified() || b.is_unspecified();
-        if rtmp.port() != 0 && rtmp.port() == http.port() && same_host {
-            self.problems.push(Problem::Contradiction(format!(
-                "rtmp.listen and http.listen both take port {}: each needs its own",
-                rtmp.port(),
-            )));
+    fn listeners_apart(&mut self, config: &Config) {
+        let tls = config.rtmp.tls.as_ref();
+        let mut listeners = vec![("rtmp.listen", config.rtmp.listen)];
+        listeners.extend(tls.map(|tls| ("rtmp.tls_listen", tls.listen)));
+        listeners.push(("http.listen", config.http.listen));
+        for (index, (first, a)) in listeners.iter().enumerate() {
+            for (second, b) in &listeners[index + 1..] {
+                // `[::]` takes the port for IPv4 as well on Linux.
+                let same_host =
+                    a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+                if a.port() != 0 && a.port() == b.port() && same_host {
+                    self.problems.push(Problem::Contradiction(format!(
+                        "{first} and {second} both take port {}: each needs its own",
+                        a.port(),
+                    )));
+                }
+            }
         }
     }
 }

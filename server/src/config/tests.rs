@@ -182,21 +182,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
             "leave it at []",
         ),
         (
-            "rtmp.tls_listen",
-            "\"0.0.0.0:1936\"",
-            "leave it out and put a TLS proxy in front",
-        ),
-        (
-            "rtmp.tls_cert",
-            "\"a.pem\"",
-            "leave it out and put a TLS proxy in front",
-        ),
-        (
-            "rtmp.tls_key",
-            "\"a.pem\"",
-            "leave it out and put a TLS proxy in front",
-        ),
-        (
             "record.store",
             "\"s3://bucket/prefix\"",
             "leave it at \"none\"",
@@ -600,4 +585,51 @@ fn the_reference_names_every_setting() {
     for setting in every_setting() {
         assert!(reference.contains(&format!("`{setting}`")), "{setting}");
     }
+}
+
+#[test]
+fn tls_takes_all_three_settings_or_none() {
+    let told = |file: &str| load(file, &[], &[]).unwrap_err().to_string();
+    assert_eq!(
+        told("[rtmp]\ntls_cert = \"c.pem\""),
+        "rtmp.tls_cert without rtmp.tls_listen and rtmp.tls_key: RTMPS takes all of rtmp.tls_listen, rtmp.tls_cert, rtmp.tls_key"
+    );
+    let listen_and_key = "[rtmp]\ntls_listen = \"[::]:1936\"\ntls_key = \"k.pem\"";
+    assert!(
+        told(listen_and_key).starts_with("rtmp.tls_listen and rtmp.tls_key without rtmp.tls_cert:")
+    );
+    let bad = "[rtmp]\ntls_listen = \"1936\"\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"";
+    let bad = told(bad);
+    assert!(
+        bad.starts_with("rtmp.tls_listen = \"1936\" (weir.toml:2): expected "),
+        "{bad}"
+    );
+    assert_eq!(bad.lines().count(), 1, "{bad}");
+
+    let whole = |listen: &str| {
+        format!("[rtmp]\ntls_listen = \"{listen}\"\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"")
+    };
+    let tls = load(&whole("127.0.0.1:1936"), &[], &[])
+        .unwrap()
+        .config
+        .rtmp
+        .tls
+        .unwrap();
+    assert_eq!(tls.listen, "127.0.0.1:1936".parse().unwrap());
+    assert_eq!(tls.files.cert, PathBuf::from("c.pem"));
+    assert_eq!(tls.files.key, PathBuf::from("k.pem"));
+    for (port, other) in [
+        (
+            "1935",
+            "rtmp.listen and rtmp.tls_listen both take port 1935",
+        ),
+        (
+            "8000",
+            "rtmp.tls_listen and http.listen both take port 8000",
+        ),
+    ] {
+        let told = told(&whole(&format!("127.0.0.1:{port}")));
+        assert_eq!(told, format!("{other}: each needs its own"));
+    }
+    assert_eq!(load("", &[], &[]).unwrap().config.rtmp.tls, None);
 }

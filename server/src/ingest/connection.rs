@@ -1,4 +1,4 @@
-//! Drives one RTMP session over one socket.
+//! Drives one RTMP session over one socket, in the clear or with TLS.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rtmp::{Event, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -16,15 +15,15 @@ use tracing::{debug, info, warn};
 use super::live::{Fault, Live};
 use crate::app::App;
 use crate::players;
+use crate::tls::{self, Stream};
 
 /// Serves a peer until it leaves, breaks a rule, or `stop` turns true.
-pub(super) async fn run(
+pub(super) async fn run<S: Stream>(
     app: &Arc<App>,
-    socket: TcpStream,
+    socket: S,
     peer: SocketAddr,
     stop: watch::Receiver<bool>,
 ) {
-    let _ = socket.set_nodelay(true);
     let config = ServerConfig {
         app: Some(app.config.rtmp.app.clone()),
         idle_timeout: SILENCE,
@@ -68,7 +67,7 @@ enum Wake {
 }
 
 impl Connection<'_> {
-    async fn drive(&mut self, mut socket: TcpStream, mut stop: watch::Receiver<bool>) -> Reason {
+    async fn drive<S: Stream>(&mut self, mut socket: S, mut stop: watch::Receiver<bool>) -> Reason {
         let mut input = BytesMut::with_capacity(READ);
         let mut output = Vec::new();
         let mut stopping = false;
@@ -80,7 +79,7 @@ impl Connection<'_> {
                 }
             }
             if !output.is_empty() {
-                match timeout(WRITE_DEADLINE, socket.write_all(&output)).await {
+                match timeout(WRITE_DEADLINE, write(&mut socket, &output)).await {
                     Ok(Ok(())) => output.clear(),
                     Ok(Err(error)) => return format!("connection lost: {error}"),
                     Err(_) => return "the peer stopped reading".to_owned(),
@@ -240,17 +239,23 @@ async fn woken(live: &mut Option<Live>) -> Wake {
     }
 }
 
-async fn read(socket: &mut TcpStream, input: &mut BytesMut) -> std::io::Result<usize> {
+async fn read<S: Stream>(socket: &mut S, input: &mut BytesMut) -> std::io::Result<usize> {
     input.reserve(READ);
-    socket.read_buf(input).await
+    tls::read(socket, input).await
+}
+
+async fn write<S: Stream>(socket: &mut S, output: &[u8]) -> std::io::Result<()> {
+    socket.write_all(output).await?;
+    socket.flush().await
 }
 
 /// Closes so that the last words arrive: half closed, and the peer's own input
 /// read and forgotten for a while. Input left unread would make the kernel
 /// reset the connection, and a reset takes the words back.
-async fn hang_up(socket: &mut TcpStream, input: &mut BytesMut) {
-    let _ = socket.shutdown().await;
+async fn hang_up<S: Stream>(socket: &mut S, input: &mut BytesMut) {
     let forget = async {
+        // With TLS there may be something left to write.
+        let _ = socket.shutdown().await;
         loop {
             input.clear();
             if !read(socket, input).await.is_ok_and(|count| count > 0) {

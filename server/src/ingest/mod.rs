@@ -3,33 +3,62 @@
 mod connection;
 mod live;
 
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, error, warn};
 
 use crate::app::App;
+use crate::tls::Acceptor;
+
+/// Where connections come in.
+pub(crate) struct Listeners {
+    pub(crate) plain: TcpListener,
+    /// RTMPS.
+    pub(crate) tls: Option<(TcpListener, Arc<Acceptor>)>,
+}
+
+impl Listeners {
+    /// The next connection, and what does its handshake when it is to speak TLS.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Acceptor>>)> {
+        let tls = async {
+            match &self.tls {
+                Some((listener, acceptor)) => (listener.accept().await, acceptor),
+                None => pending().await,
+            }
+        };
+        let (accepted, acceptor) = tokio::select! {
+            accepted = self.plain.accept() => (accepted, None),
+            (accepted, acceptor) = tls => (accepted, Some(Arc::clone(acceptor))),
+        };
+        accepted.map(|(socket, peer)| (socket, peer, acceptor))
+    }
+}
 
 /// Accepts connections until `stop` turns true, then ends every session and
 /// returns when all are gone.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(app.config.limits.connections));
     let mut connections: JoinSet<()> = JoinSet::new();
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
             Some(ended) = connections.join_next() => {
                 contain(&app, ended);
                 continue;
             }
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let (socket, peer) = match accepted {
+        let (socket, peer, acceptor) = match accepted {
             Ok(accepted) => {
                 failing = false;
                 accepted
@@ -48,16 +77,52 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             warn!(%peer, most = app.config.limits.connections, "connection refused: limits.connections are open");
             continue;
         };
+        let _ = socket.set_nodelay(true);
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        connections.spawn(async move {
-            let open = Open::new(&app);
-            connection::run(&app, socket, peer, stop).await;
-            drop((open, place));
-        });
+        match acceptor {
+            None => connections.spawn(async move {
+                let open = Open::new(&app);
+                connection::run(&app, socket, peer, stop).await;
+                drop((open, place));
+            }),
+            // A task of another type: one in the clear need not be as large.
+            Some(acceptor) => connections.spawn(async move {
+                let open = Open::new(&app);
+                if let Some(stream) = secured(&acceptor, socket, peer, stop.clone()).await {
+                    connection::run(&app, stream, peer, stop).await;
+                }
+                drop((open, place));
+            }),
+        };
     }
-    drop(listener);
+    drop(listeners);
     while let Some(ended) = connections.join_next().await {
         contain(&app, ended);
+    }
+}
+
+/// The connection after the TLS handshake, unless that fails or `stop` turns true.
+async fn secured(
+    acceptor: &Acceptor,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) -> Option<TlsStream<TcpStream>> {
+    let accepted = tokio::select! {
+        accepted = acceptor.accept(socket) => accepted,
+        _ = stop.wait_for(|stop| *stop) => return None,
+    };
+    match accepted {
+        Ok(stream) => Some(stream),
+        // Load balancers look at ports so.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            debug!(%peer, %error, "connection closed");
+            None
+        }
+        Err(error) => {
+            warn!(%peer, %error, "connection refused: no TLS handshake");
+            None
+        }
     }
 }
 

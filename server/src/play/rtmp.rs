@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result, bail};
 use bytes::BytesMut;
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::count::{Clock, Count};
-use crate::tls::{Connector, dial};
+use crate::tls::{self, Connector, dial};
 
 /// Plays until the server ends the stream.
 pub(super) async fn play(url: Url, connector: &Connector, count: &Count) -> Result<()> {
@@ -60,7 +60,7 @@ async fn stream(url: Url, connector: &Connector, count: &Count) -> Result<()> {
         }
         let deadline = session.poll_timeout().map(Instant::from_std);
         let read = tokio::select! {
-            read = socket.read_buf(&mut input) => read.context("connection lost")?,
+            read = tls::read(&mut socket, &mut input) => read.context("connection lost")?,
             () = super::at(deadline) => {
                 session.handle_timeout(now())?;
                 continue;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rtmp::{Event, Output, PlayRequest, ServerSession};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use super::{Feed, Form};
 use crate::app::App;
 use crate::name::StreamName;
+use crate::tls;
 
 /// Finds what a player asks for and a place for it, or tells it why not.
 pub(crate) fn open(
@@ -108,7 +109,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             _ = stop.wait_for(|stop| *stop) => {
                 session.fail("NetConnection.Connect.Closed", "the server is shutting down");
             }
-            read = socket.read_buf(&mut input) => {
+            read = tls::read(socket, &mut input) => {
                 match read {
                     Ok(0) => return "the player closed the connection".to_owned(),
                     Err(error) => return format!("connection lost: {error}"),
@@ -150,7 +151,12 @@ async fn write<S: AsyncWrite + Unpin>(socket: &mut S, messages: &[Bytes]) -> Res
             Err(_) => return Err(format!("the player read nothing for {WRITE_DEADLINE:?}")),
         }
     }
-    Ok(())
+    // What TLS holds back otherwise stays until the next message.
+    match timeout(WRITE_DEADLINE, socket.flush()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("connection lost: {error}")),
+        Err(_) => Err(format!("the player read nothing for {WRITE_DEADLINE:?}")),
+    }
 }
 
 /// Bytes taken from the ring at a time, and so held for a player that has

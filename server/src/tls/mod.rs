@@ -5,16 +5,20 @@
 //! screen helps nobody.
 
 mod client;
+mod server;
 
 use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustls::{AlertDescription, CertificateError, Error};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub use client::{CaError, Connector};
+pub(crate) use server::Acceptor;
+pub use server::{Files, PairError};
 
 /// A connection, in the clear or not. What is written to one with TLS leaves
 /// with `flush` at the latest, and not before.
@@ -38,6 +42,18 @@ pub(crate) async fn dial(
         Some(tls) => Box::new(tls.connect(host, socket).await?),
         None => Box::new(socket),
     })
+}
+
+/// Reads as `read_buf` does. A peer that closes without TLS's own goodbye, as
+/// many encoders do, has closed all the same: RTMP says itself where it ends.
+pub(crate) async fn read<S: AsyncRead + Unpin>(
+    socket: &mut S,
+    input: &mut BytesMut,
+) -> io::Result<usize> {
+    match socket.read_buf(input).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
+    }
 }
 
 /// What the handshake with `peer` died of.

@@ -22,4 +22,6 @@ mod sound_stays_with_the_picture;
 mod streams_change_on_the_way;
 mod the_bundled_clip_plays;
 mod the_source_as_the_top_rung;
+mod tls_on_the_way_in;
+mod tls_on_the_way_out;
 mod weir_publishes;

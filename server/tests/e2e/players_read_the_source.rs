@@ -1,10 +1,8 @@
 //! RTMP play and HTTP-FLV: the publisher's own stream, by players of others.
 
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
 
 use bytes::Bytes;
 use flv::file::{Limits, Reader, Tag, TagKind};
@@ -12,7 +10,7 @@ use flv::file::{Limits, Reader, Tag, TagKind};
 use crate::harness::peer::{Publisher, Raw, chunks};
 use crate::harness::server::{Server, weir};
 use crate::harness::sources::{bundled_clip, clip, test_picture};
-use crate::harness::tools::{Running, ffmpeg, run, tool};
+use crate::harness::tools::{Running, ffmpeg, packets, run, tool};
 use crate::harness::{http, until};
 
 /// A server that does nothing but hand streams on.
@@ -29,26 +27,6 @@ fn publish(server: &Server, file: &Path, flags: &[&str]) -> Running {
         (server.metric("weir_streams_live") == Some(1.0)).then_some(())
     });
     publisher
-}
-
-/// Digests of the packets of each stream, as ffmpeg reads them.
-fn packets(file: &Path) -> BTreeMap<String, Vec<String>> {
-    let mut command = ffmpeg();
-    command
-        .arg("-i")
-        .arg(file)
-        .args(["-c", "copy", "-f", "framehash", "-hash", "md5", "-"]);
-    let output = run(command.stdout(Stdio::piped()));
-    let text = String::from_utf8(output.stdout).expect("text");
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let fields: Vec<_> = line.split(',').map(str::trim).collect();
-        found
-            .entry(fields[0].to_owned())
-            .or_default()
-            .push(fields[5].to_owned());
-    }
-    found
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Starts servers, publishers and viewers, and waits for what they do.
 
+pub(crate) mod certificates;
 pub(crate) mod http;
 pub(crate) mod peer;
 pub(crate) mod playlist;

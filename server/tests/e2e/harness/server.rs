@@ -24,6 +24,8 @@ pub(crate) struct Server {
     dir: tempfile::TempDir,
     said: [Arc<Mutex<String>>; 2],
     pub(crate) rtmp: String,
+    /// Empty when it is not configured.
+    pub(crate) rtmps: String,
     pub(crate) http: String,
 }
 
@@ -79,6 +81,7 @@ impl Server {
             dir,
             said,
             rtmp: String::new(),
+            rtmps: String::new(),
             http: String::new(),
         };
         let ports = until("weir.ports.json", || {
@@ -96,6 +99,9 @@ impl Server {
                 .to_owned()
         };
         (server.rtmp, server.http) = (port("rtmp"), port("http"));
+        if !ports["rtmps"].is_null() {
+            server.rtmps = port("rtmps");
+        }
         server
     }
 

@@ -94,6 +94,27 @@ pub(crate) fn pictures(file: &Path) -> Vec<String> {
     lines.filter_map(digest).collect()
 }
 
+/// Digests of the packets of each stream, as ffmpeg reads them.
+#[track_caller]
+pub(crate) fn packets(file: &Path) -> BTreeMap<String, Vec<String>> {
+    let mut command = ffmpeg();
+    command
+        .arg("-i")
+        .arg(file)
+        .args(["-c", "copy", "-f", "framehash", "-hash", "md5", "-"]);
+    let output = run(command.stdout(Stdio::piped()));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split(',').map(str::trim).collect();
+        found
+            .entry(fields[0].to_owned())
+            .or_default()
+            .push(fields[5].to_owned());
+    }
+    found
+}
+
 /// Every file below `dir`, by its path there.
 pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -188,8 +188,9 @@ impl Link {
         self.session.finish();
         self.finished = true;
         self.flush().await?;
-        self.socket.shutdown().await?;
         let rest = async {
+            // With TLS this is something to write, for which there may be no room.
+            let _ = self.socket.shutdown().await;
             while tls::read(&mut self.socket, &mut self.input)
                 .await
                 .is_ok_and(|count| count > 0)

@@ -30,6 +30,8 @@ fn run(units: &[AccessUnit], pool: &Arc<rayon::ThreadPool>) -> usize {
     let config = Config::default();
     let settings = Settings {
         rungs: config.hls.rungs,
+        unlisted: Vec::new(),
+        wants: Arc::default(),
         segment: config.hls.segment,
         passthrough: config.hls.passthrough,
         wait_for_video: Ticks::from_millis(60_000),

@@ -104,10 +104,20 @@ impl App {
         Ok(name)
     }
 
-    /// What the ladder of `broadcast` is built from.
+    /// What the ladder of `broadcast` is built from. Without `hls.enabled` no rung
+    /// is listed: each is there for those alone who read it.
     pub(crate) fn ladder(&self, broadcast: &Broadcast) -> ladder::Settings {
+        let hls = &self.config.hls;
+        let all = hls.rungs.iter().chain(&hls.unlisted);
+        let (rungs, unlisted) = if hls.enabled {
+            (hls.rungs.clone(), hls.unlisted.clone())
+        } else {
+            (Vec::new(), all.clone().cloned().collect())
+        };
         ladder::Settings {
-            rungs: self.config.hls.rungs.clone(),
+            wants: broadcast.offer_rungs(ladder::Wants::new(all)),
+            rungs,
+            unlisted,
             segment: self.config.hls.segment,
             passthrough: self.config.hls.passthrough,
             wait_for_video: LIVE_WAIT_FOR_VIDEO,

@@ -39,6 +39,8 @@ pub fn run(config: &Config, input: &Path, out: &Path) -> Result<()> {
         .context("no threads")?;
     let settings = Settings {
         rungs: config.hls.rungs.clone(),
+        unlisted: Vec::new(),
+        wants: Arc::default(),
         segment: config.hls.segment,
         passthrough: config.hls.passthrough,
         // A file can be waited for.

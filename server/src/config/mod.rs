@@ -134,9 +134,12 @@ pub struct Hls {
     pub retain: Duration,
     /// Whether the source's own units may be the top rung.
     pub passthrough: Passthrough,
-    /// The ladder, in the order of the file: 1 to 8 rungs with names of their
+    /// The ladder, in the order of the file: with `unlisted`, 1 to 8 rungs with names of their
     /// own; may be empty only when `enabled` is not set.
     pub rungs: Vec<Rung>,
+    /// Those of them that no playlist has (`listed = false`): encoded only while
+    /// a relay asks for one.
+    pub unlisted: Vec<Rung>,
 }
 
 /// Whether the source's own access units may be the top rung.

@@ -135,7 +135,7 @@ impl Reader<'_> {
         let retain = self.get("hls.retain", retain, Duration::from_secs(120));
         let passthrough = value::word(PASSTHROUGHS);
         let passthrough = self.get("hls.passthrough", passthrough, Passthrough::Off);
-        let rungs = self.rungs(enabled);
+        let (rungs, unlisted) = self.rungs(enabled);
 
         if window < 6 {
             self.warnings.push(format!(
@@ -157,12 +157,14 @@ impl Reader<'_> {
             retain,
             passthrough,
             rungs,
+            unlisted,
         }
     }
 
-    fn rungs(&mut self, enabled: bool) -> Vec<Rung> {
+    /// The rungs that are listed, and those that are not.
+    fn rungs(&mut self, enabled: bool) -> (Vec<Rung>, Vec<Rung>) {
         let Some(items) = self.items("hls.rung") else {
-            return default_ladder();
+            return (default_ladder(), Vec::new());
         };
         let given = items.len();
         if given > MAX_RUNGS || (given == 0 && enabled) {
@@ -170,15 +172,17 @@ impl Reader<'_> {
                 "hls.rung: there are {given} rungs; expected 1 to {MAX_RUNGS}, or hls.enabled = false"
             )));
         }
-        let mut rungs: Vec<Rung> = Vec::new();
+        let (mut rungs, mut unlisted): (Vec<Rung>, Vec<Rung>) = Default::default();
+        let mut sound = true;
         for mut item in items {
             // What is wrong with a rung has been noted; the others are read on.
-            let Ok(rung) = self.rung(&mut item) else {
+            let Ok((rung, listed)) = self.rung(&mut item) else {
+                sound = false;
                 item.finish(self);
                 continue;
             };
             let twin = |other: &Rung| other.name().eq_ignore_ascii_case(rung.name());
-            if rungs.iter().any(twin) {
+            if rungs.iter().chain(&unlisted).any(twin) {
                 self.problems.push(Problem::Contradiction(format!(
                     "{} ({}): another rung is named {:?} already",
                     item.setting,
@@ -187,12 +191,23 @@ impl Reader<'_> {
                 )));
             }
             item.finish(self);
-            rungs.push(rung);
+            if listed {
+                rungs.push(rung);
+            } else {
+                unlisted.push(rung);
+            }
         }
-        rungs
+        if enabled && sound && rungs.is_empty() && !unlisted.is_empty() {
+            self.problems.push(Problem::Contradiction(
+                "hls.rung: no rung is listed; expected at least one, or hls.enabled = false"
+                    .to_owned(),
+            ));
+        }
+        (rungs, unlisted)
     }
 
-    fn rung(&mut self, item: &mut Item) -> Result<Rung, Noted> {
+    /// A rung, and whether playlists have it.
+    fn rung(&mut self, item: &mut Item) -> Result<(Rung, bool), Noted> {
         let name = item.need(self, "name", value::any_text);
         let width = item.need(self, "width", value::count(16..=4096));
         let height = item.need(self, "height", value::count(16..=4096));
@@ -202,11 +217,7 @@ impl Reader<'_> {
         let max_fps = item.get(self, "fps", value::decimal(1.0..=120.0));
         let preset = item.get(self, "preset", value::word(PRESETS));
         let sharpen = item.get(self, "sharpen", value::decimal(0.0..=1.0));
-        if item.get(self, "listed", value::switch)? == Some(false)
-            && let Some(given) = item.find("listed")
-        {
-            self.unsupported(&item.name("listed"), &given, "leave it at true");
-        }
+        let listed = item.get(self, "listed", value::switch);
 
         let name = name?;
         let bounds = Size::new(width?, height?);
@@ -234,7 +245,7 @@ impl Reader<'_> {
                 rung.max_fps = max_fps?;
                 rung.preset = preset?.unwrap_or_default();
                 rung.sharpen = sharpen?.unwrap_or(0.0);
-                return Ok(rung);
+                return Ok((rung, listed?.unwrap_or(true)));
             }
             Err(why) => why.to_string(),
         };

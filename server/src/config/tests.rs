@@ -310,9 +310,7 @@ fn a_bad_rung_is_told_with_its_number_and_line() {
     );
     told(
         &rung("a", "listed = false"),
-        &[
-            "hls.rung[1].listed = false (weir.toml:6): this build does not support it yet; leave it at true",
-        ],
+        &["hls.rung: no rung is listed; expected at least one, or hls.enabled = false"],
     );
     told(
         &rung("a", "fps = nan"),

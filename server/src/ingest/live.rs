@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use fanout::{Start, Writer};
+use fanout::{Ring, Start, Writer};
 use flv::Demuxer;
 use media::{AccessUnit, Track};
 use rtmp::{Media, MediaKind};
@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::app::App;
-use crate::ladder::Hints;
 use crate::ladder::worker::{self, Failure};
-use crate::live::{Claim, Packet, Refused};
+use crate::ladder::{self, Hints};
+use crate::live::{Broadcast, Claim, Packet, Refused, StartLadder};
 use crate::name::StreamName;
 
 pub(super) struct Live {
@@ -49,9 +49,9 @@ impl Live {
         let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
         let (ring, readers) = claim.broadcast().open_ring();
         let (failed, failure) = oneshot::channel();
+        let broadcast = claim.broadcast();
+        let settings = app.ladder(broadcast);
         if app.config.hls.enabled {
-            let broadcast = claim.broadcast();
-            let settings = app.ladder(broadcast);
             let reader = readers.reader(Start::Oldest);
             let (ended, server) = (Arc::clone(broadcast), Arc::clone(app));
             let done = move |result: Result<_, Failure>| {
@@ -73,6 +73,8 @@ impl Live {
                     Fault::Thread
                 },
             )?;
+        } else if !settings.unlisted.is_empty() {
+            broadcast.start_ladder_on_demand(on_demand(app, broadcast, settings, readers));
         }
         Ok(Self {
             app: Arc::clone(app),
@@ -204,9 +206,44 @@ impl Drop for Live {
         self.claim.broadcast().close_ring();
         // With a ladder the broadcast ends when everything in the ring was coded.
         if !self.app.config.hls.enabled {
-            self.claim.broadcast().end(self.app.now());
+            self.claim.broadcast().leave(self.app.now());
         }
     }
+}
+
+/// Starts a ladder for those who read its rungs, wherever the publisher is by
+/// then. What goes wrong with it is theirs: the publisher goes on.
+fn on_demand(
+    app: &Arc<App>,
+    broadcast: &Arc<Broadcast>,
+    settings: ladder::Settings,
+    readers: Ring<Arc<Packet>>,
+) -> Box<StartLadder> {
+    let server = Arc::clone(app);
+    // It is the broadcast that keeps this.
+    let broadcast = Arc::downgrade(broadcast);
+    Box::new(move || {
+        let Some(sink) = broadcast.upgrade() else {
+            return Ok(());
+        };
+        let (ended, server) = (Arc::clone(&sink), Arc::clone(&server));
+        let name = ended.name().clone();
+        let done = move |result: Result<_, Failure>| {
+            let failed = result.err().map(|failure| {
+                if matches!(failure, Failure::Panic) {
+                    server.metrics.panics.ladder.fetch_add(1, Ordering::Relaxed);
+                }
+                error!(stream = %ended.name(), %failure, "no rung can be made of this stream");
+                failure.to_string()
+            });
+            ended.ladder_stopped(failed, server.now());
+        };
+        let reader = readers.reader(Start::NewestEntry);
+        let spawned = worker::spawn(name.as_str(), settings.clone(), sink, reader, done);
+        spawned.map(|_| ()).inspect_err(
+            |error| error!(stream = %name, %error, "no thread for the ladder of a relay"),
+        )
+    })
 }
 
 /// One line for so many faults of a kind: a broken sender must not fill the log.

@@ -230,7 +230,7 @@ fn rung_of(rungs: &[Rung], config: &H264Config) -> Option<Rung> {
         return None;
     }
     let mut chosen = line::choose(rungs, config.size, config.sample_aspect);
-    let rung = chosen.swap_remove(line::top(chosen.iter())?);
+    let rung = chosen.swap_remove(line::top(chosen.iter().enumerate())?);
     let fitted = config.size.fit(config.sample_aspect, rung.bounds());
     (fitted == config.size).then_some(rung)
 }

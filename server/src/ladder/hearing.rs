@@ -93,9 +93,12 @@ impl<S: Sink> Ladder<S> {
         if self.waiting_audio.is_empty() {
             return Ok(());
         }
+        // Without a listed rung there is nothing to list sound beside.
+        let listed = !self.settings.rungs.is_empty();
         self.outputs.push(Output {
             name: "audio".to_owned(),
-            listed: true,
+            listed,
+            stands_for: self.settings.wants.names().to_vec(),
             rung: None,
             size: None,
             frame_rate: None,
@@ -103,7 +106,7 @@ impl<S: Sink> Ladder<S> {
             audio: None,
             audio_kbps: self.settings.audio.kbps,
         });
-        self.segmenters.push(self.segmenter());
+        self.segmenters.push(self.segmenter(listed));
         self.passthrough.end_trial(false, &mut Vec::new());
         let waiting = std::mem::take(&mut self.waiting_audio);
         waiting
@@ -164,14 +167,17 @@ impl<S: Sink> Ladder<S> {
                 self.settings.stats.note_coded(unit.pts);
                 self.end = self.end.max(unit.pts + length);
             }
-            for segmenter in &mut self.segmenters {
-                match segmenter.push(unit.clone()) {
+            for (output, segmenter) in self.outputs.iter().zip(&mut self.segmenters) {
+                let segmenter = segmenter.as_mut();
+                match segmenter.map_or(Ok(()), |segmenter| segmenter.push(unit.clone())) {
                     // A copied frame is the sender's: what ADTS cannot hold is left out.
                     Err(packager::Error::Malformed { .. } | packager::Error::Bitstream { .. }) => {
                         self.settings.stats.damaged.fetch_add(1, Ordering::Relaxed);
+                        continue;
                     }
                     other => other?,
                 }
+                self.sink.unit(output, &unit);
             }
         }
         Ok(())

@@ -23,6 +23,11 @@ pub(super) struct Source {
 pub(super) struct Line {
     rung: Rung,
     size: Size,
+    /// Its place among the wants, for a rung that is coded only while it has
+    /// one; `None`: it is listed.
+    wish: Option<usize>,
+    /// The size of what comes in.
+    from: Size,
     scaler: Option<Scaler>,
     scaled: Picture,
     /// Number of the samples that `scaled` was made of, and their way.
@@ -34,12 +39,17 @@ pub(super) struct Line {
     wanted: bool,
     /// Whether it is scaled here: to be coded, or for a smaller rung.
     needed: bool,
+    /// Whether it is coded as a key picture.
+    key: bool,
+    /// The encoder was opened for a wish and has coded nothing yet.
+    fresh: bool,
     /// The cost of the picture in hand after the last one coded here.
     cost: Cost,
     /// A unit came of the picture before.
     made: bool,
     settings: EncoderConfig,
-    /// None while the source's own units take the place of coded ones.
+    /// None while the source's own units take the place of coded ones, or nobody
+    /// wants any.
     encoder: Option<Box<dyn Encoder>>,
     /// When the next picture is due, for a rung slower than its source.
     due: Option<Timestamp>,
@@ -66,12 +76,13 @@ pub(super) fn code_all(lines: &mut [Line], shown: &Shown, mark: Mark, stats: &St
         way: 0,
         before: None,
     };
-    code_each(lines, &source, mark, stats);
+    code_each(lines, &source, stats);
 }
 
 /// Finds what each rung is scaled from: the smallest that can stand in for the
 /// source, whether it is coded itself or not, so that this does not change from
-/// picture to picture.
+/// picture to picture. One that is coded on a wish never does: what viewers see
+/// would change with it.
 fn find_bases(lines: &mut [Line]) {
     for index in 0..lines.len() {
         let Some((line, larger)) = lines[index..].split_first_mut() else {
@@ -79,7 +90,7 @@ fn find_bases(lines: &mut [Line]) {
         };
         let able = (index + 1..)
             .zip(larger)
-            .filter(|(_, other)| other.stands_in(line.size));
+            .filter(|(_, other)| other.wish.is_none() && other.stands_in(line.size));
         let base = able.min_by_key(|(_, other)| other.size.area());
         line.of = base.as_ref().map(|(of, _)| *of);
         if let Some((_, base)) = base.filter(|_| line.needed) {
@@ -111,12 +122,12 @@ impl Base<'_> {
     }
 }
 
-fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
+fn code_each(lines: &mut [Line], last: &Base<'_>, stats: &Stats) {
     let Some((dearest, others)) = lines.split_last_mut() else {
         return;
     };
     if !dearest.needed {
-        return code_each(others, last, mark, stats);
+        return code_each(others, last, stats);
     }
     let base = last.find(dearest.of);
     let changes = dearest.scale(base, stats);
@@ -126,6 +137,7 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
         scaled,
         encoder,
         wanted,
+        key,
         cost,
         made: came,
         coded,
@@ -147,11 +159,11 @@ fn code_each(lines: &mut [Line], last: &Base<'_>, mark: Mark, stats: &Stats) {
     rayon::join(
         || {
             if let Some(encoder) = encoder.as_mut().filter(|_| *wanted) {
-                *coded = code(&mut **encoder, picture, *cost, rung.name(), mark, stats);
+                *coded = code(&mut **encoder, picture, *cost, rung.name(), *key, stats);
                 *came = matches!(coded, Ok(Some(_)));
             }
         },
-        || code_each(others, &made, mark, stats),
+        || code_each(others, &made, stats),
     );
 }
 
@@ -160,12 +172,10 @@ fn code(
     picture: &Picture,
     cost: Cost,
     name: &str,
-    mark: Mark,
+    key: bool,
     stats: &Stats,
 ) -> Result<Option<AccessUnit>, codec::Error> {
-    let coded = stats.timed(Stage::Encode, || {
-        encoder.encode(picture, mark != Mark::Plain, cost)
-    });
+    let coded = stats.timed(Stage::Encode, || encoder.encode(picture, key, cost));
     stats.count(name, |count| match &coded {
         Ok(Some(_)) => count.encoded += 1,
         Ok(None) => {
@@ -200,12 +210,16 @@ impl Line {
             scaler: scaler(source.size, size, &rung),
             rung,
             size,
+            wish: None,
+            from: source.size,
             scaled: Picture::black(size, Timestamp::ZERO),
             content: None,
             way: 0,
             of: None,
             wanted: false,
             needed: false,
+            key: false,
+            fresh: false,
             cost: Cost::default(),
             made: false,
             settings,
@@ -215,12 +229,41 @@ impl Line {
         })
     }
 
-    /// Opens the encoder, if it is not open.
+    /// Lets it be coded only while the wish at `place` is there.
+    pub(super) fn on_wish(mut self, place: usize) -> Self {
+        self.wish = Some(place);
+        self.sleep();
+        self
+    }
+
+    /// Its place among the wants; `None`: it is listed.
+    pub(super) fn wish(&self) -> Option<usize> {
+        self.wish
+    }
+
+    /// Opens the encoder, if it is not open. A rung that slept begins with the
+    /// next picture, a key picture.
     pub(super) fn wake(&mut self) -> Result<(), codec::Error> {
-        if self.encoder.is_none() {
-            self.encoder = Some(open_encoder(&self.settings)?);
+        if self.encoder.is_some() {
+            return Ok(());
+        }
+        self.encoder = Some(open_encoder(&self.settings)?);
+        if self.wish.is_some() {
+            self.scaler = scaler(self.from, self.size, &self.rung);
+            self.scaled = Picture::black(self.size, Timestamp::ZERO);
+            (self.content, self.due, self.cost) = (None, None, Cost::default());
+            (self.made, self.fresh) = (false, true);
         }
         Ok(())
+    }
+
+    /// Gives back all that coding needs, until [`Line::wake`].
+    pub(super) fn sleep(&mut self) {
+        self.encoder = None;
+        if self.scaled.size != NOTHING {
+            self.scaler = None;
+            self.scaled = Picture::black(NOTHING, Timestamp::ZERO);
+        }
     }
 
     /// Closes the encoder: pictures are left out until [`Line::wake`].
@@ -232,14 +275,27 @@ impl Line {
     /// size changed, which a playlist must mark as a discontinuity.
     pub(super) fn retarget(&mut self, source: &Source) -> Result<bool, codec::Error> {
         let size = source.size.fit(source.aspect, self.rung.bounds());
-        if size == self.size {
+        let awake = self.encoder.is_some();
+        if size == self.size && (awake || self.wish.is_none()) {
+            self.from = source.size;
             self.scaler = scaler(source.size, size, &self.rung);
             self.content = None;
             return Ok(false);
         }
+        let wish = self.wish;
         *self = Self::open(self.rung.clone(), source)?;
-        self.wake()?;
-        Ok(true)
+        let Some(wish) = wish else {
+            self.wake()?;
+            return Ok(true);
+        };
+        // No playlist has it.
+        self.wish = Some(wish);
+        if awake {
+            self.wake()?;
+        } else {
+            self.sleep();
+        }
+        Ok(false)
     }
 
     /// What came of the last picture; `None` when this rung left it out.
@@ -267,7 +323,8 @@ impl Line {
             true => shown.cost,
             false => shown.cost.after(self.cost),
         };
-        self.wanted = self.encoder.is_some() && (mark != Mark::Plain || self.is_due(pts));
+        self.key = std::mem::take(&mut self.fresh) || mark != Mark::Plain;
+        self.wanted = self.encoder.is_some() && (self.key || self.is_due(pts));
         self.needed = self.wanted;
         if self.wanted {
             self.advance(pts);
@@ -355,9 +412,9 @@ impl Line {
 }
 
 /// The index of the highest of rungs in the order of [`choose`].
-pub(super) fn top<'a>(chosen: impl Iterator<Item = &'a Rung>) -> Option<usize> {
+pub(super) fn top<'a>(chosen: impl Iterator<Item = (usize, &'a Rung)>) -> Option<usize> {
     let height = |rung: &Rung| (rung.bounds().area(), rung.max_kbps);
-    let highest = chosen.enumerate().max_by_key(|(_, rung)| height(rung));
+    let highest = chosen.max_by_key(|(_, rung)| height(rung));
     highest.map(|(index, _)| index)
 }
 
@@ -391,6 +448,9 @@ const MOST_FPS: f64 = 60.0;
 /// A rung stands in for the source where it is larger by one part in this many:
 /// a quarter. Every step softens a little, one to nearly the same size the most.
 const LEAST_STEP: u32 = 4;
+
+/// The smallest picture, of a rung that sleeps.
+const NOTHING: Size = Size::new(16, 16);
 
 /// `None` if pictures are to stay as they are.
 fn scaler(from: Size, to: Size, rung: &Rung) -> Option<Scaler> {

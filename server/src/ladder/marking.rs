@@ -7,7 +7,7 @@ use media::Timestamp;
 
 use super::ahead::Shown;
 use super::fitness::Unfit;
-use super::line::{self, Line};
+use super::line;
 use super::pace::Mark;
 use super::settings::Sink;
 use super::{Error, Force, Ladder};
@@ -50,7 +50,9 @@ impl<S: Sink> Ladder<S> {
 
     /// The line whose units are the source's, where they are.
     pub(super) fn top(&self) -> Option<usize> {
-        line::top(self.lines.iter().map(Line::rung))
+        let listed = self.lines.iter().enumerate();
+        let listed = listed.filter(|(_, line)| line.wish().is_none());
+        line::top(listed.map(|(index, line)| (index, line.rung())))
     }
 
     /// The source's units end before `pts`, and coded ones take their place.

@@ -23,7 +23,8 @@ mod settings;
 mod sound;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod wants;
 pub mod worker;
 
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ use self::passthrough::Passthrough;
 pub use self::settings::{Hints, Output, Settings, Sink};
 use self::sound::Sound;
 pub use self::stats::{RungCount, STAGES, Stage, Stats};
+pub use self::wants::Wants;
 use crate::config;
 
 /// See the module.
@@ -60,7 +62,8 @@ pub struct Ladder<S> {
     shape: Option<(Size, (u32, u32))>,
     lines: Vec<Line>,
     outputs: Vec<Output>,
-    segmenters: Vec<Segmenter>,
+    /// One for each output, where that is made into segments.
+    segmenters: Vec<Option<Segmenter>>,
     pace: Pace,
     passthrough: Passthrough,
     held: Option<Shown>,
@@ -106,7 +109,7 @@ impl<S: Sink> Ladder<S> {
         Self {
             pace: Pace::new(settings.segment),
             passthrough: Passthrough::new(
-                settings.passthrough == config::Passthrough::Auto,
+                settings.passthrough == config::Passthrough::Auto && !settings.rungs.is_empty(),
                 &settings.rungs,
                 longest_segment(settings.segment),
             ),
@@ -208,7 +211,10 @@ impl<S: Sink> Ladder<S> {
             self.note_frame_rate(self.end);
         }
         let mut batch = Vec::new();
-        for (index, mut segmenter) in self.segmenters.drain(..).enumerate() {
+        for (index, segmenter) in self.segmenters.drain(..).enumerate() {
+            let Some(mut segmenter) = segmenter else {
+                continue;
+            };
             self.settings
                 .stats
                 .timed(Stage::Mux, || segmenter.finish(self.end))?;
@@ -365,19 +371,22 @@ impl<S: Sink> Ladder<S> {
         self.end = self.end.max(end);
         self.settings.stats.note_coded(picture.pts);
         if mark != Mark::Plain
-            && let Some(line) = self.lines.first()
+            && let Some(line) = self.lines.iter().find(|line| line.wish().is_none())
         {
             self.sink.key_picture(line.scaled().unwrap_or(picture));
         }
         self.fill_silence(picture.pts)
     }
 
-    /// Opens the encoders that are needed and not open.
+    /// Opens the encoders that are needed and not open, and closes those whose
+    /// pictures nobody wants any more.
     fn wake_lines(&mut self) -> Result<(), Error> {
         let resting = self.top().filter(|_| self.passthrough.is_on());
         for (index, line) in self.lines.iter_mut().enumerate() {
-            if Some(index) != resting {
-                line.wake()?;
+            match line.wish() {
+                Some(place) if !self.settings.wants.has(place) => line.sleep(),
+                None if Some(index) == resting => {}
+                _ => line.wake()?,
             }
         }
         Ok(())
@@ -391,7 +400,8 @@ impl<S: Sink> Ladder<S> {
         let colour = shown.config.h264().and_then(|config| config.colour);
         let mut changed = false;
         for line in &mut self.lines {
-            changed |= line.recolour(colour)?;
+            let another = line.recolour(colour)?;
+            changed |= another && line.wish().is_none();
         }
         Ok(changed)
     }
@@ -430,8 +440,8 @@ impl<S: Sink> Ladder<S> {
         for (index, line) in self.lines.iter_mut().enumerate() {
             if line.retarget(&source)? {
                 self.force = Force::Discontinuity;
-                self.outputs[audio_outputs + index].size = Some(line.size());
             }
+            self.outputs[audio_outputs + index].size = Some(line.size());
         }
         Ok(())
     }
@@ -440,12 +450,32 @@ impl<S: Sink> Ladder<S> {
         for output in &mut self.outputs {
             // Sound alone stays for those who listen to it already.
             output.listed = false;
+            output.stands_for.clear();
         }
-        for rung in line::choose(&self.settings.rungs, source.size, source.aspect) {
-            let line = Line::open(rung, source)?;
+        let Settings {
+            rungs,
+            unlisted,
+            wants,
+            ..
+        } = &self.settings;
+        let chosen = line::choose(rungs, source.size, source.aspect);
+        let mut opened: Vec<_> = chosen.iter().map(|rung| (rung, None)).collect();
+        opened.extend(
+            unlisted
+                .iter()
+                .filter_map(|rung| Some((rung, Some(wants.find(rung.name())?)))),
+        );
+        // As they are scaled: each behind those that it is made of.
+        opened.sort_by_key(|(rung, _)| rung.bounds().area());
+        for (rung, wish) in opened {
+            let mut line = Line::open(rung.clone(), source)?;
+            if let Some(place) = wish {
+                line = line.on_wish(place);
+            }
             self.outputs.push(Output {
                 name: line.rung().name().to_owned(),
-                listed: true,
+                listed: wish.is_none(),
+                stands_for: Vec::new(),
                 rung: Some(line.rung().clone()),
                 size: Some(line.size()),
                 frame_rate: None,
@@ -453,9 +483,10 @@ impl<S: Sink> Ladder<S> {
                 audio: None,
                 audio_kbps: self.settings.audio.kbps,
             });
-            self.segmenters.push(self.segmenter());
+            self.segmenters.push(self.segmenter(wish.is_none()));
             self.lines.push(line);
         }
+        self.stand_in_for_others(source);
         if self.settings.passthrough == config::Passthrough::Auto
             && let Some(top) = self.top()
         {

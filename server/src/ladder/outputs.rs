@@ -7,6 +7,7 @@ use media::{AccessUnit, Timestamp, TrackConfig};
 use packager::{Segmenter, SegmenterConfig, Tracks};
 
 use super::hearing::Admission;
+use super::line::{self, Source};
 use super::settings::Sink;
 use super::stats::Stage;
 use super::{Error, Ladder};
@@ -20,13 +21,42 @@ impl<S: Sink> Ladder<S> {
         if known.is_none_or(|known| demand(known) <= demand(&unit.config)) {
             output.video = Some(Arc::clone(&unit.config));
         }
-        Ok(self.segmenters[index].push(unit)?)
+        if let Some(segmenter) = &mut self.segmenters[index] {
+            segmenter.push(unit.clone())?;
+        }
+        self.sink.unit(&self.outputs[index], &unit);
+        Ok(())
     }
 
-    pub(super) fn segmenter(&self) -> Segmenter {
-        Segmenter::new(SegmenterConfig {
-            first_number: self.settings.first_number + self.cuts,
-            ..SegmenterConfig::default()
+    /// Finds for each listed rung that the source is too small for the one that
+    /// shows just as much of it: the highest, where several do.
+    pub(super) fn stand_in_for_others(&mut self, source: &Source) {
+        let audio_outputs = self.outputs.len() - self.lines.len();
+        for rung in &self.settings.rungs {
+            let size = source.size.fit(source.aspect, rung.bounds());
+            let listed = self.lines.iter().enumerate();
+            let listed = listed.filter(|(_, line)| line.wish().is_none());
+            if listed
+                .clone()
+                .any(|(_, line)| line.rung().name() == rung.name())
+            {
+                continue;
+            }
+            let same = listed.filter(|(_, line)| line.size() == size);
+            if let Some(index) = line::top(same.map(|(index, line)| (index, line.rung()))) {
+                let output = &mut self.outputs[audio_outputs + index];
+                output.stands_for.push(rung.name().to_owned());
+            }
+        }
+    }
+
+    /// What makes the segments of a new output; `None` for one that has none.
+    pub(super) fn segmenter(&self, packaged: bool) -> Option<Segmenter> {
+        packaged.then(|| {
+            Segmenter::new(SegmenterConfig {
+                first_number: self.settings.first_number + self.cuts,
+                ..SegmenterConfig::default()
+            })
         })
     }
 
@@ -43,7 +73,7 @@ impl<S: Sink> Ladder<S> {
         }
         self.counted = 0;
         self.counted_from = at;
-        for segmenter in &mut self.segmenters {
+        for segmenter in self.segmenters.iter_mut().flatten() {
             if discontinuity {
                 segmenter.cut_discontinuity(self.end.min(at), at)?;
             } else {
@@ -63,6 +93,7 @@ impl<S: Sink> Ladder<S> {
         let audio = self.sound.is_some()
             && !matches!(self.admission, Admission::Missed | Admission::NextCut);
         for (output, segmenter) in self.outputs.iter().zip(&mut self.segmenters) {
+            let Some(segmenter) = segmenter else { continue };
             segmenter.announce(Tracks {
                 video: output.rung.is_some(),
                 audio: audio || output.rung.is_none(),
@@ -88,6 +119,7 @@ impl<S: Sink> Ladder<S> {
         let mut batch = Vec::new();
         let stats = &self.settings.stats;
         for (index, segmenter) in self.segmenters.iter_mut().enumerate() {
+            let Some(segmenter) = segmenter else { continue };
             while let Some(segment) = stats.timed(Stage::Mux, || segmenter.poll()) {
                 batch.push((index, segment));
             }

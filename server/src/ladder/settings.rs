@@ -4,18 +4,25 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use codec::video::Backend;
-use media::{Picture, Rung, Size, Ticks, TrackConfig};
+use media::{AccessUnit, Picture, Rung, Size, Ticks, TrackConfig};
 use packager::Segment;
 
 use super::fitness::Unfit;
 use super::stats::Stats;
+use super::wants::Wants;
 use crate::config::{Audio, Passthrough};
 
 /// What a ladder is built from.
 #[derive(Clone)]
 pub struct Settings {
-    /// The rungs on offer; a source gets those that fit it.
+    /// The rungs that are listed; a source gets those that fit it. When there are
+    /// none nothing is made into segments.
     pub rungs: Vec<Rung>,
+    /// The rungs that are not: each coded while `wants` has it, and never made
+    /// into segments.
+    pub unlisted: Vec<Rung>,
+    /// Which rungs are read beside the playlists.
+    pub wants: Arc<Wants>,
     /// Longest segment.
     pub segment: Ticks,
     /// Whether the source's own units may be the top rung.
@@ -62,6 +69,9 @@ pub struct Output {
     pub name: String,
     /// Whether the multivariant playlist offers it.
     pub listed: bool,
+    /// Rungs on offer that the source has nothing more for than for this one:
+    /// who wants them gets this one's units.
+    pub stands_for: Vec<String>,
     /// The rung, with the highest rate that may come of it, the source's own
     /// units included; `None` for sound alone.
     pub rung: Option<Rung>,
@@ -89,11 +99,16 @@ impl From<&flv::Metadata> for Hints {
     }
 }
 
-/// Where finished segments go.
+/// Where segments and coded units go.
 pub trait Sink {
     /// Segments that became complete together, with the index of their output.
     /// All rungs complete segment k in one call.
     fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>);
+
+    /// A coded unit of an output, as it goes to the segmenter of that: video in
+    /// decoding order, and sound, which is the same for all. A rung that is not
+    /// listed has pictures while it is wanted, and no segments.
+    fn unit(&mut self, _output: &Output, _unit: &AccessUnit) {}
 
     /// From here on the source's own units are the rung called `rung`, or no
     /// longer, and why.
@@ -107,6 +122,10 @@ pub trait Sink {
 impl<S: Sink> Sink for &mut S {
     fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
         (**self).segments(outputs, batch);
+    }
+
+    fn unit(&mut self, output: &Output, unit: &AccessUnit) {
+        (**self).unit(output, unit);
     }
 
     fn passing(&mut self, rung: &str, now: Result<(), Unfit>) {

@@ -83,8 +83,14 @@ impl Stats {
     /// picture coded. Includes the reordering of B-frames and the one picture
     /// that is held back.
     pub fn lag(&self) -> Ticks {
-        let span = self.taken.load(Ordering::Relaxed) - self.coded.load(Ordering::Relaxed);
-        Ticks::new(span.max(0))
+        let coded = self.coded.load(Ordering::Relaxed);
+        let span = self.taken.load(Ordering::Relaxed).saturating_sub(coded);
+        Ticks::new(if coded == RESTING { 0 } else { span.max(0) })
+    }
+
+    /// Nothing is to be coded until [`Stats::note_coded`] says so: nothing lags.
+    pub(crate) fn rest(&self) {
+        self.coded.store(RESTING, Ordering::Relaxed);
     }
 
     /// Notes the newest instant that came in. Called by whoever feeds the ring,
@@ -132,6 +138,9 @@ impl Stats {
     }
 }
 
+/// Earlier than any instant.
+const RESTING: i64 = i64::MIN;
+
 fn thread_cpu() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
@@ -155,5 +164,9 @@ mod tests {
         assert_eq!(stats.lag(), Ticks::ZERO);
         stats.note_taken(Timestamp::from_millis(80));
         assert_eq!(stats.lag(), Ticks::from_millis(30));
+        stats.rest();
+        assert_eq!(stats.lag(), Ticks::ZERO);
+        stats.note_coded(Timestamp::from_millis(70));
+        assert_eq!(stats.lag(), Ticks::from_millis(10));
     }
 }

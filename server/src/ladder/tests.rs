@@ -1,3 +1,5 @@
+mod unlisted;
+
 use std::sync::Arc;
 
 use codec::video::{Backend, Cost, Encoder, EncoderConfig, Meter, open_encoder};
@@ -49,10 +51,12 @@ impl Encoder for LeavesOut {
     }
 }
 
-fn settings(rungs: Vec<Rung>) -> Settings {
+pub(crate) fn settings(rungs: Vec<Rung>) -> Settings {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build();
     Settings {
         rungs,
+        unlisted: Vec::new(),
+        wants: Arc::default(),
         segment: Ticks::SECOND,
         passthrough: config::Config::default().hls.passthrough,
         wait_for_video: Ticks::from_millis(60_000),
@@ -68,7 +72,7 @@ fn settings(rungs: Vec<Rung>) -> Settings {
 }
 
 /// `count` pictures at 25 a second, coded, every `key`th a key picture.
-fn source(size: Size, count: u32, key: u32) -> Vec<AccessUnit> {
+pub(crate) fn source(size: Size, count: u32, key: u32) -> Vec<AccessUnit> {
     coloured(size, count, key, None)
 }
 

@@ -2,7 +2,9 @@
 //!
 //! One OS thread for each transcoded stream, never a tokio worker. It ends when
 //! the ring closes and everything in it was coded, or at an error that would
-//! repeat with every unit; the reason then goes to whoever ingests.
+//! repeat with every unit; the reason then goes to whoever ingests. A ladder
+//! that makes no segments ends as well when nobody wants any of its rungs:
+//! nothing is decoded then.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -53,8 +55,13 @@ fn run<S: Sink>(
     mut reader: Reader<Arc<Packet>>,
 ) -> Result<S, Failure> {
     let lagged = Arc::clone(&settings.lagged);
+    let wants = Arc::clone(&settings.wants);
+    let on_demand = settings.rungs.is_empty();
     let mut ladder = Ladder::new(settings, sink);
     loop {
+        if on_demand && !wants.any() {
+            return Ok(ladder.finish()?);
+        }
         let next = match reader.try_next() {
             Some(next) => next,
             None => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fanout::{Reader, Ring, Start, Writer};
-use media::{Picture, Ticks, Timestamp, Track, TrackConfig};
+use media::{AccessUnit, Picture, Ticks, Timestamp, Track, TrackConfig};
 use packager::playlist::{Variant, media as render_media, multivariant};
 use packager::rates::{Estimate, Meter};
 use packager::{ProgramClock, Segment, Window, WindowConfig};
@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use super::Packet;
+use super::rungs::{NoRung, RungReader, Rungs, StartLadder};
 use crate::http::Rendered;
-use crate::ladder::{self, Hints, Output, Stats, Unfit};
+use crate::ladder::{self, Hints, Output, Stats, Unfit, Wants};
 use crate::name::StreamName;
 use crate::thumbnail;
 
@@ -49,6 +50,8 @@ pub struct Broadcast {
     pub hints: Arc<Mutex<Hints>>,
     /// The publisher's recent units, until it has gone.
     ring: Mutex<Option<Ring<Arc<Packet>>>>,
+    /// The coded units of its rungs, for those who read them.
+    rungs: Arc<Rungs>,
     tracks: Mutex<Tracks>,
 }
 
@@ -139,6 +142,7 @@ impl Broadcast {
             stats: Arc::default(),
             hints: Arc::default(),
             ring: Mutex::new(None),
+            rungs: Arc::default(),
             tracks: Mutex::default(),
         }
     }
@@ -162,6 +166,44 @@ impl Broadcast {
     pub(crate) fn reader(&self, start: Start) -> Option<Reader<Arc<Packet>>> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.as_ref().map(|ring| ring.reader(start))
+    }
+
+    /// A cursor in the coded units of the rung called `rung`, listed or not. The
+    /// rung is wanted, and so coded, as long as the reader is held. Where the
+    /// source is too small for it, the units are those of the rung that shows as
+    /// much; of a stream without pictures, those of the sound.
+    #[allow(dead_code, reason = "what relays read")]
+    pub(crate) fn rung_reader(&self, rung: &str, start: Start) -> Result<RungReader, NoRung> {
+        self.rungs.reader(rung, start)
+    }
+
+    /// Puts rungs on offer to [`Broadcast::rung_reader`]. The first offer counts.
+    pub(crate) fn offer_rungs(&self, wants: Wants) -> Arc<Wants> {
+        self.rungs.offer(wants)
+    }
+
+    /// Lets `start` be called whenever somebody wants a rung and no ladder runs.
+    /// That ladder calls [`Broadcast::ladder_stopped`] at its end.
+    pub(crate) fn start_ladder_on_demand(&self, start: Box<StartLadder>) {
+        self.stats.rest();
+        self.rungs.start_on_demand(start);
+    }
+
+    /// A ladder that was started on demand has stopped; `failed` says why, if it
+    /// could not go on.
+    pub(crate) fn ladder_stopped(&self, failed: Option<String>, now: Instant) {
+        self.stats.rest();
+        if self.rungs.stopped(failed) {
+            self.end(now);
+        }
+    }
+
+    /// The publisher of a broadcast whose ladder runs on demand has left: it ends
+    /// now, or when its ladder has.
+    pub(crate) fn leave(&self, now: Instant) {
+        if !self.rungs.leave() {
+            self.end(now);
+        }
     }
 
     /// What the publisher's tracks are now.
@@ -281,6 +323,7 @@ impl Broadcast {
 
     /// Closes the playlists: no segment will follow.
     pub fn end(&self, now: Instant) {
+        self.rungs.close();
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         if stage.ended.is_some() {
             return;
@@ -422,6 +465,10 @@ impl ladder::Sink for Arc<Broadcast> {
             rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
         }
         stage.render(outputs);
+    }
+
+    fn unit(&mut self, output: &Output, unit: &AccessUnit) {
+        self.rungs.push(output, unit);
     }
 
     fn passing(&mut self, rung: &str, now: Result<(), Unfit>) {

@@ -4,8 +4,12 @@
 mod broadcast;
 mod directory;
 mod packet;
+#[allow(dead_code, reason = "what relays read")]
+mod rungs;
 
 pub(crate) use broadcast::Tracks;
 pub use broadcast::{Broadcast, Playout, Publisher};
 pub use directory::{Claim, Directory, Refused};
 pub(crate) use packet::{Packet, flv_tag, rtmp_message};
+#[allow(unused_imports, reason = "what relays read")]
+pub(crate) use rungs::{NoRung, RungReader, StartLadder};

@@ -526,6 +526,8 @@ fn units_that_were_lost_end_it_at_a_discontinuity() {
         .rungs;
     let settings = Settings {
         rungs,
+        unlisted: Vec::new(),
+        wants: Arc::default(),
         segment: Ticks::from_millis(2000),
         passthrough: Passthrough::Auto,
         wait_for_video: Ticks::SECOND,

@@ -321,9 +321,9 @@ impl Broadcast {
         Some(jpeg)
     }
 
-    /// Closes the playlists: no segment will follow.
+    /// Closes the playlists, and the rungs for those who read them: no segment
+    /// and no unit will follow.
     pub fn end(&self, now: Instant) {
-        self.rungs.close();
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         if stage.ended.is_some() {
             return;
@@ -333,6 +333,9 @@ impl Broadcast {
             rung.window.end();
             rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
         }
+        drop(stage);
+        // Whoever reads to the end finds the broadcast ended.
+        self.rungs.close();
     }
 
     /// When the playlists were closed.

@@ -7,7 +7,6 @@ use media::{AccessUnit, Timestamp, TrackConfig};
 use packager::{Segmenter, SegmenterConfig, Tracks};
 
 use super::hearing::Admission;
-use super::line::{self, Source};
 use super::settings::Sink;
 use super::stats::Stage;
 use super::{Error, Ladder};
@@ -26,28 +25,6 @@ impl<S: Sink> Ladder<S> {
         }
         self.sink.unit(&self.outputs[index], &unit);
         Ok(())
-    }
-
-    /// Finds for each listed rung that the source is too small for the one that
-    /// shows just as much of it: the highest, where several do.
-    pub(super) fn stand_in_for_others(&mut self, source: &Source) {
-        let audio_outputs = self.outputs.len() - self.lines.len();
-        for rung in &self.settings.rungs {
-            let size = source.size.fit(source.aspect, rung.bounds());
-            let listed = self.lines.iter().enumerate();
-            let listed = listed.filter(|(_, line)| line.wish().is_none());
-            if listed
-                .clone()
-                .any(|(_, line)| line.rung().name() == rung.name())
-            {
-                continue;
-            }
-            let same = listed.filter(|(_, line)| line.size() == size);
-            if let Some(index) = line::top(same.map(|(index, line)| (index, line.rung()))) {
-                let output = &mut self.outputs[audio_outputs + index];
-                output.stands_for.push(rung.name().to_owned());
-            }
-        }
     }
 
     /// What makes the segments of a new output; `None` for one that has none.

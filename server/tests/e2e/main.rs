@@ -17,6 +17,7 @@ mod http_answers;
 mod offline_ladders;
 mod players_read_the_source;
 mod publishers_are_let_in_or_told_why_not;
+mod rungs_that_no_playlist_has;
 mod shutdown_is_orderly;
 mod sound_stays_with_the_picture;
 mod streams_change_on_the_way;

@@ -631,3 +631,31 @@ fn tls_takes_all_three_settings_or_none() {
     }
     assert_eq!(load("", &[], &[]).unwrap().config.rtmp.tls, None);
 }
+
+#[test]
+fn a_rung_for_relays_alone_counts_as_one_and_is_kept_apart() {
+    let rung = |name: &str, listed: bool| {
+        format!(
+            "[[hls.rung]]\nname = \"{name}\"\nwidth = 640\nheight = 360\nvideo_kbps = 800\nlisted = {listed}\n"
+        )
+    };
+    let names = |rungs: &[Rung]| -> Vec<String> {
+        rungs.iter().map(|rung| rung.name().to_owned()).collect()
+    };
+    let hls = file(&(rung("relay", false) + &rung("360p", true))).hls;
+    assert_eq!(
+        (names(&hls.rungs), names(&hls.unlisted)),
+        (vec!["360p".to_owned()], vec!["relay".to_owned()])
+    );
+    told(
+        &(rung("a", true) + &rung("A", false)),
+        &["hls.rung[2] (weir.toml:7): another rung is named \"A\" already"],
+    );
+    let alone = file(&format!("[hls]\nenabled = false\n{}", rung("relay", false)));
+    assert_eq!(names(&alone.hls.unlisted), ["relay"]);
+    let many: String = (0..9).map(|at| rung(&format!("r{at}"), at == 0)).collect();
+    told(
+        &many,
+        &["hls.rung: there are 9 rungs; expected 1 to 8, or hls.enabled = false"],
+    );
+}

@@ -248,3 +248,6 @@ fn on_demand(
 
 /// One line for so many faults of a kind: a broken sender must not fill the log.
 const LOG_EVERY: u64 = 1000;
+
+#[cfg(test)]
+mod tests;

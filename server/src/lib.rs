@@ -5,6 +5,7 @@
 //! [`ladder`] makes segments of them, [`live`] keeps what viewers may ask for,
 //! [`http`] answers them; `players` sends it as it came. [`transcode`] drives the same ladder from a file.
 
+mod alarm;
 pub mod app;
 pub mod cli;
 pub mod config;

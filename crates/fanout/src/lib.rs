@@ -21,16 +21,21 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Units. Bounds what tiny units cost beside their bytes.
     pub max_units: usize,
+    /// How far back the units have to reach, in the writer's own measure of
+    /// time: groups that are older than that leave early. The newest group
+    /// stays, however long it is.
+    pub min_span: u64,
 }
 
 impl Default for Limits {
     /// 12 MiB, ten seconds of 10 Mbit/s: a reader further behind than that is
     /// better served by the present. 16,384 units are two minutes of the busiest
-    /// audio and video seen.
+    /// audio and video seen. Nothing leaves for its age.
     fn default() -> Self {
         Self {
             max_bytes: 12 << 20,
             max_units: 16_384,
+            min_span: u64::MAX,
         }
     }
 }
@@ -99,6 +104,9 @@ struct State<T> {
     /// Index of the first slot, counted from the ring's beginning.
     first: u64,
     bytes: usize,
+    /// Those where a reader may start, counted likewise: nobody searches for one
+    /// in a group that has no end.
+    entries: VecDeque<u64>,
     closed: bool,
 }
 
@@ -106,6 +114,7 @@ struct State<T> {
 struct Slot<T> {
     unit: T,
     bytes: usize,
+    at: u64,
     entry: bool,
 }
 
@@ -117,6 +126,7 @@ pub fn ring<T: Clone>(limits: Limits) -> (Writer<T>, Ring<T>) {
             units: VecDeque::new(),
             first: 0,
             bytes: 0,
+            entries: VecDeque::new(),
             closed: false,
         }),
         changed: Event::new(),
@@ -130,14 +140,27 @@ pub fn ring<T: Clone>(limits: Limits) -> (Writer<T>, Ring<T>) {
 }
 
 impl<T: Clone> Writer<T> {
-    /// Adds a unit that weighs `bytes`; `entry` says that a reader may start at
-    /// it. Never waits; drops the oldest groups while the ring is over a limit.
-    pub fn push(&self, unit: T, bytes: usize, entry: bool) {
+    /// Adds a unit of the time `at` that weighs `bytes`; `entry` says that a
+    /// reader may start at it. Never waits; drops the oldest groups while the ring
+    /// is over a limit.
+    pub fn push(&self, unit: T, bytes: usize, at: u64, entry: bool) {
+        let slot = Slot {
+            unit,
+            bytes,
+            at,
+            entry,
+        };
         let mut state = self.shared.lock();
         state.bytes += bytes;
-        state.units.push_back(Slot { unit, bytes, entry });
-        state.shrink();
+        if entry {
+            let index = state.end();
+            state.entries.push_back(index);
+        }
+        state.units.push_back(slot);
+        let gone = state.shrink(at);
         drop(state);
+        // Freeing what nobody reads any more is not the readers' business.
+        drop(gone);
         self.shared.changed.notify(usize::MAX);
     }
 }
@@ -240,27 +263,43 @@ impl<T> State<T> {
     }
 
     fn newest_entry(&self) -> Option<u64> {
-        let back = self.units.iter().rev().position(|slot| slot.entry)?;
-        Some(self.end() - 1 - back as u64)
+        self.entries.back().copied()
     }
 
     fn over(&self) -> bool {
         self.bytes > self.limits.max_bytes || self.units.len() > self.limits.max_units
     }
 
-    /// Drops the oldest group, up to the next entry, while a limit is exceeded.
-    /// A single group larger than the ring loses its head unit by unit.
-    fn shrink(&mut self) {
-        while self.over() {
-            let next_entry = self.units.iter().skip(1).position(|slot| slot.entry);
-            for _ in 0..next_entry.map_or(1, |at| at + 1) {
+    /// Drops the oldest group, up to the next entry, while a limit is exceeded or
+    /// the groups after it reach back far enough at the time `now`. A single group
+    /// larger than the ring loses its head unit by unit. Gives what was dropped.
+    fn shrink(&mut self, now: u64) -> Vec<T> {
+        let old_enough = now.checked_sub(self.limits.min_span);
+        let mut gone = Vec::new();
+        loop {
+            let next_entry = self.next_entry();
+            let outlived = next_entry.is_some_and(|at| Some(self.units[at].at) <= old_enough);
+            if !self.over() && !outlived {
+                return gone;
+            }
+            for _ in 0..next_entry.unwrap_or(1) {
                 let Some(slot) = self.units.pop_front() else {
-                    return;
+                    return gone;
                 };
                 self.bytes -= slot.bytes;
+                if slot.entry {
+                    self.entries.pop_front();
+                }
                 self.first += 1;
+                gone.push(slot.unit);
             }
         }
+    }
+
+    /// Place of the first entry after the oldest slot.
+    fn next_entry(&self) -> Option<usize> {
+        let after = self.entries.iter().find(|index| **index > self.first)?;
+        Some((after - self.first) as usize)
     }
 }
 
@@ -272,6 +311,7 @@ mod tests {
         Limits {
             max_bytes: 10,
             max_units: 100,
+            ..Limits::default()
         }
     }
 
@@ -296,7 +336,7 @@ mod tests {
         let (writer, ring) = ring(small());
         let mut reader = ring.reader(Start::Oldest);
         for unit in 0..14 {
-            writer.push(unit, 1, unit % 4 == 0);
+            writer.push(unit, 1, 0, unit % 4 == 0);
         }
         assert_eq!(drain(&mut reader), "lag12 12 13");
     }
@@ -306,12 +346,12 @@ mod tests {
         let (writer, ring) = ring(small());
         let mut reader = ring.reader(Start::Oldest);
         for unit in 0..50 {
-            writer.push(unit, 1, unit == 0);
+            writer.push(unit, 1, 0, unit == 0);
         }
         assert!(ring.shared.lock().units.len() <= 10);
         assert_eq!(drain(&mut reader), "lag50");
-        writer.push(50, 1, false);
-        writer.push(51, 1, true);
+        writer.push(50, 1, 0, false);
+        writer.push(51, 1, 0, true);
         // The entry pushes the whole headless group out, unit 50 with it.
         assert_eq!(drain(&mut reader), "lag1 51");
     }
@@ -320,16 +360,39 @@ mod tests {
     fn a_unit_larger_than_the_ring_leaves_it_empty() {
         let (writer, ring) = ring(small());
         let mut reader = ring.reader(Start::Oldest);
-        writer.push(0, 11, true);
+        writer.push(0, 11, 0, true);
         assert_eq!(drain(&mut reader), "lag1");
         assert_eq!(ring.shared.lock().bytes, 0);
+    }
+
+    #[test]
+    fn groups_leave_when_those_after_them_reach_back_far_enough() {
+        let (writer, ring) = ring(Limits {
+            min_span: 6,
+            ..Limits::default()
+        });
+        let mut reader = ring.reader(Start::Oldest);
+        for unit in 0..14 {
+            writer.push(unit, 1, u64::from(unit), unit % 4 == 0);
+        }
+        // 4 to 13 span 9, 8 to 13 would span 5.
+        assert_eq!(drain(&mut reader), "lag12 12 13");
+        assert_eq!(
+            drain(&mut ring.reader(Start::Oldest)),
+            "4 5 6 7 8 9 10 11 12 13"
+        );
+        // Nothing else can be entered: it stays, however old it gets.
+        for unit in 14..40 {
+            writer.push(unit, 1, u64::from(unit), false);
+        }
+        assert_eq!(ring.shared.lock().first, 12);
     }
 
     #[test]
     fn a_new_player_starts_at_an_entry() {
         let (writer, ring) = ring(small());
         for unit in 0..6 {
-            writer.push(unit, 1, unit % 4 == 0);
+            writer.push(unit, 1, 0, unit % 4 == 0);
         }
         assert_eq!(drain(&mut ring.reader(Start::NewestEntry)), "4 5");
         drop(writer);
@@ -349,17 +412,20 @@ mod tests {
         #[test]
         fn whatever_is_pushed_the_bounds_hold_and_order_is_kept(
             pushes in proptest::collection::vec((0_usize..6, proptest::bool::ANY, proptest::bool::ANY), 0..200),
+            min_span in proptest::sample::select(vec![0, 3, u64::MAX]),
         ) {
-            let limits = Limits { max_bytes: 20, max_units: 9 };
+            let limits = Limits { max_bytes: 20, max_units: 9, min_span };
             let (writer, ring) = ring(limits);
             let mut reader = ring.reader(Start::Oldest);
             let mut last = None;
             let mut lagged = false;
             for (index, (bytes, entry, read)) in pushes.iter().copied().enumerate() {
-                writer.push((index, entry), bytes, entry);
+                writer.push((index, entry), bytes, index as u64, entry);
                 let state = ring.shared.lock();
                 proptest::prop_assert!(!state.over());
                 proptest::prop_assert_eq!(state.bytes, state.units.iter().map(|slot| slot.bytes).sum::<usize>());
+                let entries: Vec<_> = (state.first..).zip(&state.units).filter(|(_, slot)| slot.entry).map(|(at, _)| at).collect();
+                proptest::prop_assert_eq!(&state.entries, &entries);
                 drop(state);
                 if !read {
                     continue;

@@ -12,6 +12,19 @@ use media::{AccessUnit, Ticks, TrackConfig};
 /// The body of a tag that holds `unit`.
 pub fn frame(unit: &AccessUnit) -> Vec<u8> {
     let mut body = Vec::with_capacity(VIDEO_HEADER + unit.data.len());
+    write_header(&mut body, unit);
+    body.extend_from_slice(&unit.data);
+    body
+}
+
+/// What [`frame`] has in front of the unit's data, at most five bytes.
+pub fn frame_header(unit: &AccessUnit) -> Vec<u8> {
+    let mut header = Vec::with_capacity(VIDEO_HEADER);
+    write_header(&mut header, unit);
+    header
+}
+
+fn write_header(body: &mut Vec<u8>, unit: &AccessUnit) {
     match &*unit.config {
         TrackConfig::H264(_) => {
             let first = if unit.key { KEY_AVC } else { INTER_AVC };
@@ -21,8 +34,6 @@ pub fn frame(unit: &AccessUnit) -> Vec<u8> {
         }
         _ => body.extend_from_slice(&[AAC, FRAME]),
     }
-    body.extend_from_slice(&unit.data);
-    body
 }
 
 /// The body of the tag that announces `config`: the sequence header of a track.

@@ -52,5 +52,5 @@ pub use limits::Limits;
 pub use message::{Media, MediaKind};
 pub use request::{ConnectInfo, PlayRequest, PublishRequest};
 pub use server::{Event, Output, ServerConfig, ServerSession};
-pub use shared::{CHUNK_SIZE, framed};
+pub use shared::{CHUNK_SIZE, Framed, MAX_START};
 pub use url::Url;

@@ -214,7 +214,7 @@ impl ServerSession {
     }
 
     /// Tells the peer that what it asked to play begins: media may be written to
-    /// it from here on, each message behind [`Self::addressed`]. Does nothing when
+    /// it from here on, each message for [`Self::plays_on`]. Does nothing when
     /// no request waits.
     pub fn accept_play(&mut self) {
         let State::Wanting(stream) = self.state else {
@@ -246,12 +246,12 @@ impl ServerSession {
             .send(STATUS_CSID, (message::DATA, stream, 0), &access)
     }
 
-    /// A message of [`framed`](crate::framed) as this player has to get it:
-    /// nearly always as it is. `None` for who does not play.
-    pub fn addressed(&self, message: &Bytes) -> Option<Bytes> {
+    /// The message stream that a player plays on, for
+    /// [`Framed::readdressed`](crate::Framed::readdressed). `None` for who does not
+    /// play.
+    pub fn plays_on(&self) -> Option<u32> {
         match self.state {
-            State::Playing(shared::STREAM) => Some(message.clone()),
-            State::Playing(stream) => Some(shared::for_stream(message, stream)),
+            State::Playing(stream) => Some(stream),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ mod support;
 use amf0::Value;
 use rml_rtmp::messages::RtmpMessage;
 use support::{COMMAND, Server, VIDEO, command, connect, message, publish};
-use weir_rtmp::{Error, Event, MediaKind, ServerConfig, framed};
+use weir_rtmp::{Error, Event, Framed, MediaKind, ServerConfig};
 
 /// A server that was asked to play `name` on message stream `stream`.
 fn asked(name: &str, stream: u8) -> Server {
@@ -53,19 +53,22 @@ fn a_request_comes_with_the_queries_of_the_app_and_of_the_name() {
 
 #[test]
 fn media_follows_the_start_on_the_stream_that_was_asked_on() {
-    let body = vec![7; 100_000];
-    let shared = framed(MediaKind::Video, 40, &body).unwrap();
+    let body = vec![7; 100_000].into();
+    let shared = Framed::new(MediaKind::Video, 40, &[], body).unwrap();
     for stream in [1, 2] {
         let mut server = asked("demo", stream);
-        assert_eq!(server.session.addressed(&shared), None, "not yet");
+        assert_eq!(server.session.plays_on(), None, "not yet");
         server.session.accept_play();
         server.drain();
         let codes = server.codes();
         let last: Vec<_> = codes.iter().rev().take(2).map(String::as_str).collect();
         assert_eq!(last, ["NetStream.Play.Start", "NetStream.Play.Reset"]);
-        let message = server.session.addressed(&shared).unwrap();
-        assert_eq!(message == shared, stream == 1);
-        server.written.extend_from_slice(&message);
+        let plays_on = server.session.plays_on().unwrap();
+        let other = shared.readdressed(plays_on);
+        assert_eq!(other.is_none(), stream == 1);
+        for part in other.as_ref().unwrap_or(&shared).parts() {
+            server.written.extend_from_slice(part);
+        }
         server.session.end_play();
         server.drain();
         let said = server.said();

@@ -77,6 +77,10 @@ pub struct Rtmp {
     pub grace: Duration,
     /// Whether a second publisher of a name displaces the first.
     pub takeover: Takeover,
+    /// How long messages for players of the source (RTMP and HTTP-FLV) are gathered
+    /// before they are written together, up to 2 s: what players have buffered at
+    /// the least. Zero writes each as it comes.
+    pub merge: Duration,
 }
 
 /// The settings `rtmp.tls_…`.

@@ -51,6 +51,11 @@ impl Reader<'_> {
             app: self.get("rtmp.app", value::path_element, "stream".to_owned()),
             grace: self.grace(),
             takeover: self.get("rtmp.takeover", value::word(TAKEOVERS), Takeover::Stale),
+            merge: self.get(
+                "rtmp.merge",
+                value::duration(Duration::ZERO..=Duration::from_secs(2)),
+                Duration::from_millis(100),
+            ),
         };
         let proxies = value::list(value::network);
         self.later(

@@ -150,7 +150,8 @@ fn flv(app: &Arc<App>, of: &str, name: &StreamName) -> Response<Body> {
         .on_air(name)
         .filter(|_| of == app.config.rtmp.app);
     let lagged = Arc::clone(&app.metrics.players_lagged.flv);
-    match broadcast.and_then(|broadcast| players::http::body(broadcast, lagged)) {
+    let merge = app.config.rtmp.merge;
+    match broadcast.and_then(|broadcast| players::http::body(broadcast, merge, lagged)) {
         Some(body) => {
             let mut response = Response::new(body);
             let headers = response.headers_mut();

@@ -2,17 +2,20 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rtmp::{Event, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
+use futures_util::FutureExt as _;
+use rtmp::{Event, Media, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::live::{Fault, Live};
+use crate::alarm::Alarm;
 use crate::app::App;
 use crate::players;
 use crate::tls::{self, Stream};
@@ -47,7 +50,7 @@ struct Connection<'a> {
     app: &'a Arc<App>,
     peer: SocketAddr,
     session: ServerSession,
-    live: Option<Live>,
+    live: Option<Box<Live>>,
     /// What it has just asked to play.
     wants: Option<PlayRequest>,
     /// The session said its last word: close once it is written.
@@ -67,14 +70,19 @@ enum Wake {
 }
 
 impl Connection<'_> {
-    async fn drive<S: Stream>(&mut self, mut socket: S, mut stop: watch::Receiver<bool>) -> Reason {
+    async fn drive<S: Stream>(&mut self, mut socket: S, stop: watch::Receiver<bool>) -> Reason {
         let mut input = BytesMut::with_capacity(READ);
         let mut output = Vec::new();
-        let mut stopping = false;
+        // What is waited for with every message is asked for once: a publisher
+        // sends a hundred a second.
+        let mut told = stop.clone();
+        let mut stopping = pin!(async { _ = told.wait_for(|stop| *stop).await }.fuse());
+        let mut alarm = Alarm::default();
         loop {
             while let Some(next) = self.session.poll_output() {
                 match next {
                     Output::Write(bytes) => output.extend_from_slice(&bytes),
+                    Output::Event(Event::Media(media)) => self.media(media),
                     Output::Event(event) => self.event(event).await,
                 }
             }
@@ -99,19 +107,22 @@ impl Connection<'_> {
                 info!(stream = %request.name, peer = %self.peer, player = %printable(&request.flash_ver), "play accepted");
                 let session = &mut self.session;
                 let (app, peer) = (self.app, self.peer);
-                let why =
-                    players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop).await;
+                // A player says little.
+                input = BytesMut::new();
+                let play = players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop);
+                // Publishers' tasks need not have room for it.
+                let why = Box::pin(play).await;
                 drop((feed, place));
                 hang_up(&mut socket, &mut input).await;
                 return why;
             }
-            let deadline = self.session.poll_timeout();
+            alarm.set(self.session.poll_timeout().map(Instant::from_std));
             let wake = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop), if !stopping => Wake::Stop,
+                () = stopping.as_mut() => Wake::Stop,
                 wake = woken(&mut self.live) => wake,
                 read = read(&mut socket, &mut input) => Wake::Input(read),
-                () = at(deadline) => Wake::Deadline,
+                () = alarm.rings() => Wake::Deadline,
             };
             let now = self.app.now();
             let result = match wake {
@@ -138,7 +149,6 @@ impl Connection<'_> {
                     Ok(())
                 }
                 Wake::Stop => {
-                    stopping = true;
                     self.session.fail(
                         "NetConnection.Connect.Closed",
                         "the server is shutting down",
@@ -165,12 +175,7 @@ impl Connection<'_> {
     async fn event(&mut self, event: Event) {
         match event {
             Event::Publish(request) => self.publish(request).await,
-            Event::Media(media) => {
-                let Some(live) = &mut self.live else { return };
-                if let Err(fault) = live.media(media) {
-                    self.fail(&fault);
-                }
-            }
+            Event::Media(media) => self.media(media),
             Event::Unpublished => {
                 if let Some(live) = self.live.take() {
                     info!(stream = %live.name(), peer = %self.peer, "unpublished");
@@ -181,6 +186,13 @@ impl Connection<'_> {
             Event::Closed => self.closing = true,
             // The key may be in anything else a peer says about itself.
             _ => {}
+        }
+    }
+
+    fn media(&mut self, media: Media) {
+        let Some(live) = &mut self.live else { return };
+        if let Err(fault) = live.media(media) {
+            self.fail(&fault);
         }
     }
 
@@ -198,7 +210,7 @@ impl Connection<'_> {
         match Live::start(self.app, &name) {
             Ok(live) => {
                 info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
-                self.live = Some(live);
+                self.live = Some(Box::new(live));
                 self.session.accept_publish();
             }
             Err(fault) => self.refuse(&format!("{name}: {fault}")),
@@ -229,7 +241,7 @@ impl Connection<'_> {
 }
 
 /// Resolves when something other than the socket has news for the session.
-async fn woken(live: &mut Option<Live>) -> Wake {
+async fn woken(live: &mut Option<Box<Live>>) -> Wake {
     match live {
         Some(live) => live
             .woken()
@@ -264,13 +276,6 @@ async fn hang_up<S: Stream>(socket: &mut S, input: &mut BytesMut) {
         }
     };
     let _ = timeout(LINGER, forget).await;
-}
-
-async fn at(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
-        None => pending().await,
-    }
 }
 
 /// An error with its causes on one line.

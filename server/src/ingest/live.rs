@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use fanout::{Ring, Start, Writer};
 use flv::Demuxer;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Fuse};
 use media::{AccessUnit, Track};
 use rtmp::{Media, MediaKind};
 use tokio::sync::oneshot;
@@ -15,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::app::App;
 use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
-use crate::live::{Broadcast, Claim, Packet, Refused, StartLadder};
+use crate::live::{Broadcast, Claim, KEPT_FOR_READERS, Packet, Refused, StartLadder};
 use crate::name::StreamName;
 
 pub(super) struct Live {
@@ -23,8 +25,9 @@ pub(super) struct Live {
     claim: Claim,
     demuxer: Demuxer,
     ring: Writer<Arc<Packet>>,
-    /// Gone once it has spoken.
-    failure: Option<oneshot::Receiver<Failure>>,
+    /// News beside the socket's. Lives as long as this does, so that a publisher's
+    /// every message need not ask for it anew.
+    news: Fuse<BoxFuture<'static, Option<Fault>>>,
     video: bool,
     anchored: bool,
     damaged: u64,
@@ -47,7 +50,13 @@ impl Live {
     /// Claims the name and starts the ladder.
     pub(super) fn start(app: &Arc<App>, name: &StreamName) -> Result<Self, Fault> {
         let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
-        let (ring, readers) = claim.broadcast().open_ring();
+        let (ring, readers) = claim.broadcast().open_ring(fanout::Limits {
+            min_span: match app.config.hls.enabled {
+                true => KEPT_FOR_LADDER,
+                false => KEPT_FOR_READERS,
+            },
+            ..fanout::Limits::default()
+        });
         let (failed, failure) = oneshot::channel();
         let broadcast = claim.broadcast();
         let settings = app.ladder(broadcast);
@@ -76,12 +85,13 @@ impl Live {
         } else if !settings.unlisted.is_empty() {
             broadcast.start_ladder_on_demand(on_demand(app, broadcast, settings, readers));
         }
+        let news = news(failure, Arc::clone(broadcast)).boxed().fuse();
         Ok(Self {
             app: Arc::clone(app),
             claim,
             demuxer: Demuxer::new(flv::Config::default()),
             ring,
-            failure: Some(failure),
+            news,
             video: false,
             anchored: false,
             damaged: 0,
@@ -147,7 +157,9 @@ impl Live {
         let entry = unit.key && (unit.track() == Track::Video || !self.video);
         let bytes = unit.data.len();
         broadcast.note_track(&unit.config);
-        self.ring.push(Packet::new(unit), bytes, entry);
+        let packet = Packet::new(unit);
+        let at = packet.at();
+        self.ring.push(packet, bytes, at, entry);
     }
 
     /// A sequence header announces its track as well as words do.
@@ -181,23 +193,23 @@ impl Live {
     }
 
     /// Resolves with the ladder's failure, or with `None` when another
-    /// publisher took this one's place.
+    /// publisher took this one's place. Once.
     pub(super) async fn woken(&mut self) -> Option<Fault> {
-        let failure = async {
-            if let Some(receiver) = &mut self.failure {
-                let received = receiver.await;
-                self.failure = None;
-                if let Ok(failure) = received {
-                    return failure;
-                }
-            }
+        (&mut self.news).await
+    }
+}
+
+async fn news(failure: oneshot::Receiver<Failure>, broadcast: Arc<Broadcast>) -> Option<Fault> {
+    let failure = async {
+        match failure.await {
+            Ok(failure) => failure,
             // The ladder ended well, or there is none.
-            std::future::pending().await
-        };
-        tokio::select! {
-            failure = failure => Some(failure.into()),
-            () = self.claim.broadcast().publisher.displaced() => None,
+            Err(_) => std::future::pending().await,
         }
+    };
+    tokio::select! {
+        failure = failure => Some(failure.into()),
+        () = broadcast.publisher.displaced() => None,
     }
 }
 
@@ -245,6 +257,10 @@ fn on_demand(
         )
     })
 }
+
+/// What the ring keeps at least with a ladder, in ticks of 90 kHz: that catches
+/// up after half a minute of a busy machine.
+const KEPT_FOR_LADDER: u64 = 30 * 90_000;
 
 /// One line for so many faults of a kind: a broken sender must not fill the log.
 const LOG_EVERY: u64 = 1000;

@@ -148,8 +148,11 @@ impl Broadcast {
     }
 
     /// Opens the ring: the publisher's end, and where readers begin.
-    pub(crate) fn open_ring(&self) -> (Writer<Arc<Packet>>, Ring<Arc<Packet>>) {
-        let (writer, ring) = fanout::ring(fanout::Limits::default());
+    pub(crate) fn open_ring(
+        &self,
+        limits: fanout::Limits,
+    ) -> (Writer<Arc<Packet>>, Ring<Arc<Packet>>) {
+        let (writer, ring) = fanout::ring(limits);
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring.clone());
         (writer, ring)
     }

@@ -10,6 +10,6 @@ mod rungs;
 pub(crate) use broadcast::Tracks;
 pub use broadcast::{Broadcast, Playout, Publisher};
 pub use directory::{Claim, Directory, Refused};
-pub(crate) use packet::{Packet, flv_tag, rtmp_message};
+pub(crate) use packet::{KEPT_FOR_READERS, Packet, flv_tag};
 #[allow(unused_imports, reason = "what relays read")]
 pub(crate) use rungs::{NoRung, RungReader, StartLadder};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use fanout::{Limits, Reader, Ring, Start, Writer};
 use media::{AccessUnit, Track};
 
-use super::Packet;
+use super::{KEPT_FOR_READERS, Packet};
 use crate::ladder::{Output, Wants};
 
 /// The rungs of one broadcast. See the module.
@@ -125,7 +125,10 @@ impl Rungs {
             wants.mark(place, false);
             return Err(why);
         }
-        let (writer, ring) = fanout::ring(Limits::default());
+        let (writer, ring) = fanout::ring(Limits {
+            min_span: KEPT_FOR_READERS,
+            ..Limits::default()
+        });
         let reader = ring.reader(start);
         state.open.push(Open {
             place,
@@ -166,7 +169,8 @@ impl Rungs {
             open.begun |= entry;
             if open.begun {
                 let packet = packet.get_or_insert_with(|| Packet::new(unit.clone()));
-                open.writer.push(Arc::clone(packet), unit.data.len(), entry);
+                let (bytes, at) = (unit.data.len(), packet.at());
+                open.writer.push(Arc::clone(packet), bytes, at, entry);
             }
         }
     }

@@ -2,21 +2,63 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanout::{Next, Reader, Start};
 use flv::file::TagKind;
 use flv::mux;
 use media::{Track, TrackConfig};
-use rtmp::MediaKind;
+use rtmp::{Framed, MediaKind};
+use tokio::time::Instant;
 
-use crate::live::{Broadcast, Packet, Tracks, flv_tag, rtmp_message};
+use crate::live::{Broadcast, Packet, Tracks, flv_tag};
 
 /// How messages are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Rtmp,
     Flv,
+}
+
+/// Something to send.
+pub(crate) enum Part {
+    /// As it is.
+    Bytes(Bytes),
+    /// An RTMP message that is this player's own.
+    Message(Box<Framed>),
+    /// A unit, in the player's form.
+    Unit(Arc<Packet>),
+}
+
+impl Part {
+    /// The RTMP message that this is, or the bytes.
+    pub(crate) fn message(&self) -> Result<&Framed, &[u8]> {
+        match self {
+            Self::Bytes(bytes) => Err(bytes),
+            Self::Message(message) => Ok(message),
+            Self::Unit(packet) => packet.rtmp().ok_or(&[]),
+        }
+    }
+
+    /// Makes it a message for `stream`: nearly always it is one.
+    pub(crate) fn readdress(&mut self, stream: u32) {
+        let other = self.message().ok();
+        if let Some(other) = other.and_then(|message| message.readdressed(stream)) {
+            *self = Self::Message(Box::new(other));
+        }
+    }
+}
+
+/// What [`Feed::gather`] has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// All was taken; there is nothing to do before this time.
+    Nothing(Option<Instant>),
+    /// There may be more at once.
+    More,
+    /// The broadcast has ended, and all of it was taken.
+    End,
 }
 
 /// A player's place in a broadcast.
@@ -30,6 +72,8 @@ pub(crate) struct Feed {
     told: Tracks,
     described: Tracks,
     begun: bool,
+    /// How long messages are gathered before they are written together.
+    merge: Duration,
     /// Units that readers of this kind have missed.
     lagged: Arc<AtomicU64>,
 }
@@ -39,6 +83,7 @@ impl Feed {
     pub(crate) fn open(
         broadcast: Arc<Broadcast>,
         form: Form,
+        merge: Duration,
         lagged: Arc<AtomicU64>,
     ) -> Option<Self> {
         let reader = broadcast.reader(Start::NewestEntry)?;
@@ -50,6 +95,7 @@ impl Feed {
             told: Tracks::default(),
             described: Tracks::default(),
             begun: false,
+            merge,
             lagged,
         })
     }
@@ -70,34 +116,42 @@ impl Feed {
     }
 
     /// Adds what is there to `out`, until that holds `most` bytes or a message
-    /// more. False at the end of the broadcast.
-    pub(crate) fn gather(&mut self, out: &mut Vec<Bytes>, most: usize) -> bool {
+    /// more.
+    pub(crate) fn gather(&mut self, out: &mut Vec<Part>, most: usize) -> Left {
         let mut held = 0;
         while held < most {
             let Some(next) = self.next.take().or_else(|| self.reader.try_next()) else {
-                break;
+                return Left::Nothing((held > 0).then(|| self.rest()).flatten());
             };
             match next {
                 Next::Unit(packet) => {
-                    let before = out.len();
                     self.announce(&packet, out);
-                    out.push(match self.form {
-                        Form::Rtmp => packet.rtmp().clone(),
-                        Form::Flv => packet.flv().clone(),
-                    });
-                    held += out[before..].iter().map(Bytes::len).sum::<usize>();
+                    held += packet.unit.data.len() + AROUND;
+                    out.push(Part::Unit(packet));
                 }
                 Next::Lagged(missed) => {
                     self.lagged.fetch_add(missed, Ordering::Relaxed);
                 }
-                Next::Closed => return false,
+                Next::Closed => return Left::End,
             }
         }
-        true
+        Left::More
+    }
+
+    /// When to look again after a look that found something. All players of a
+    /// broadcast look at the same times: one turn of the timer wakes them all.
+    fn rest(&self) -> Option<Instant> {
+        if self.merge.is_zero() {
+            return None;
+        }
+        let now = Instant::now();
+        let since = now.saturating_duration_since(self.broadcast.opened().into());
+        let into = since.as_nanos() % self.merge.as_nanos();
+        Some(now + self.merge - Duration::from_nanos(into as u64))
     }
 
     /// Adds what has to be known before `packet`.
-    fn announce(&mut self, packet: &Packet, out: &mut Vec<Bytes>) {
+    fn announce(&mut self, packet: &Packet, out: &mut Vec<Part>) {
         let config = &packet.unit.config;
         let track = packet.unit.track();
         if self.told.is(track, config) {
@@ -108,36 +162,43 @@ impl Feed {
         if !std::mem::replace(&mut self.begun, true) && self.form == Form::Flv {
             let has = |track| tracks.get(track).is_some();
             let header = flv::file::header(has(Track::Audio), has(Track::Video));
-            out.push(Bytes::copy_from_slice(&header));
+            out.push(Part::Bytes(Bytes::copy_from_slice(&header)));
         }
         let ms = packet.ms();
         if self.described != tracks {
             let [video, audio] = [Track::Video, Track::Audio].map(|track| tracks.get(track));
             let body = mux::metadata(video.map(Arc::as_ref), audio.map(Arc::as_ref));
             // At any other time ffmpeg takes it for a track of text.
-            out.push(self.frame(Kind::Data, 0, &body));
+            out.extend(self.frame(Kind::Data, 0, body));
             self.described = tracks;
         }
         let kind = match track {
             Track::Video => Kind::Video,
             Track::Audio => Kind::Audio,
         };
-        out.push(self.frame(kind, ms, &mux::sequence_header(config)));
+        out.extend(self.frame(kind, ms, mux::sequence_header(config)));
         self.told.set(config);
     }
 
-    fn frame(&self, kind: Kind, ms: u32, body: &[u8]) -> Bytes {
+    /// A message of the player's own; `None` for one of 16 MiB.
+    fn frame(&self, kind: Kind, ms: u32, body: Bytes) -> Option<Part> {
         let (message, tag) = match kind {
             Kind::Data => (MediaKind::Data, TagKind::Script),
             Kind::Video => (MediaKind::Video, TagKind::Video),
             Kind::Audio => (MediaKind::Audio, TagKind::Audio),
         };
         match self.form {
-            Form::Rtmp => rtmp_message(message, ms, body),
-            Form::Flv => flv_tag(tag, ms, body),
+            Form::Rtmp => {
+                let framed = Framed::new(message, ms, &[], body).ok()?;
+                Some(Part::Message(Box::new(framed)))
+            }
+            Form::Flv => Some(Part::Bytes(flv_tag(tag, ms, &body))),
         }
     }
 }
+
+/// Bytes around the data of a unit, more or less.
+const AROUND: usize = 16;
 
 #[derive(Clone, Copy)]
 enum Kind {

@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use tokio::time::sleep_until;
 
-use super::{Feed, Form};
+use super::{Feed, Form, Left, Part};
 use crate::live::Broadcast;
 
 /// The body of the answer; `None` when the broadcast has ended.
-pub(crate) fn body(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<Body> {
-    let feed = Feed::open(broadcast, Form::Flv, lagged)?;
+pub(crate) fn body(
+    broadcast: Arc<Broadcast>,
+    merge: Duration,
+    lagged: Arc<AtomicU64>,
+) -> Option<Body> {
+    let feed = Feed::open(broadcast, Form::Flv, merge, lagged)?;
     let start = Flow {
         feed,
         gathered: Vec::new().into_iter(),
-        live: true,
+        left: Left::More,
     };
     let parts = stream::unfold(start, |mut flow| async {
         let part = flow.next().await?;
@@ -27,23 +33,29 @@ pub(crate) fn body(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<
 
 struct Flow {
     feed: Feed,
-    gathered: std::vec::IntoIter<Bytes>,
-    live: bool,
+    gathered: std::vec::IntoIter<Part>,
+    left: Left,
 }
 
 impl Flow {
     /// The next part: asked for only when the connection has room for it.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(part) = self.gathered.next() {
-                return Some(part);
+            match self.gathered.next() {
+                Some(Part::Bytes(bytes)) => return Some(bytes),
+                Some(Part::Unit(packet)) => return Some(packet.flv().clone()),
+                // RTMP's.
+                Some(Part::Message(_)) => continue,
+                None => {}
             }
-            if !self.live {
-                return None;
+            match self.left {
+                Left::End => return None,
+                Left::Nothing(Some(until)) => sleep_until(until).await,
+                Left::Nothing(None) | Left::More => {}
             }
             self.feed.ready().await;
             let mut out = Vec::new();
-            self.live = self.feed.gather(&mut out, AT_ONCE);
+            self.left = self.feed.gather(&mut out, AT_ONCE);
             self.gathered = out.into_iter();
         }
     }

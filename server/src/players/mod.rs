@@ -8,4 +8,4 @@ mod feed;
 pub(crate) mod http;
 pub(crate) mod rtmp;
 
-pub(crate) use self::feed::{Feed, Form};
+pub(crate) use self::feed::{Feed, Form, Left, Part};

@@ -1,19 +1,21 @@
 //! RTMP players: one task, one cursor, vectored writes.
 
-use std::future::pending;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use rtmp::{Event, Output, PlayRequest, ServerSession};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use super::{Feed, Form};
+use super::{Feed, Form, Left, Part};
+use crate::alarm::Alarm;
 use crate::app::App;
 use crate::name::StreamName;
 use crate::tls;
@@ -34,7 +36,8 @@ pub(crate) fn open(
     let name: Result<StreamName, _> = request.name.parse();
     let broadcast = name.ok().and_then(|name| app.directory.on_air(&name));
     let lagged = Arc::clone(&app.metrics.players_lagged.rtmp);
-    let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, lagged));
+    let merge = app.config.rtmp.merge;
+    let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, merge, lagged));
     match feed {
         Some(feed) => {
             session.accept_play();
@@ -60,14 +63,18 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     mut stop: watch::Receiver<bool>,
 ) -> String {
     let mut input = BytesMut::with_capacity(READ);
-    let mut out: Vec<Bytes> = Vec::new();
+    let mut out: Vec<Part> = Vec::new();
+    let mut stopping = pin!(async { _ = stop.wait_for(|stop| *stop).await }.fuse());
+    let mut alarm = Alarm::default();
+    // When to look for more.
+    let mut look_at: Option<Instant> = None;
     // Since when it wants nothing.
     let mut paused: Option<Instant> = None;
     let mut over = false;
     loop {
         while let Some(output) = session.poll_output() {
             match output {
-                Output::Write(bytes) => out.push(bytes),
+                Output::Write(bytes) => out.push(Part::Bytes(bytes)),
                 Output::Event(Event::Paused(pause)) => {
                     if paused.is_some() && !pause {
                         feed.skip();
@@ -79,18 +86,14 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 Output::Event(event) => debug!(%peer, ?event, "not for a player"),
             }
         }
-        let mut live = true;
-        if !over && paused.is_none() {
-            let own = out.len();
-            live = feed.gather(&mut out, AT_ONCE);
-            for message in &mut out[own..] {
-                match session.addressed(message) {
-                    Some(addressed) => *message = addressed,
-                    None => message.clear(),
-                }
-            }
+        let mut left = Left::Nothing(look_at);
+        if !over && paused.is_none() && look_at.is_none() {
+            left = feed.gather(&mut out, AT_ONCE);
         }
         if !out.is_empty() {
+            if let Some(stream) = session.plays_on() {
+                out.iter_mut().for_each(|part| part.readdress(stream));
+            }
             if let Err(why) = write(socket, &out).await {
                 return why;
             }
@@ -99,14 +102,22 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         if over {
             return "closed".to_owned();
         }
-        if !live {
-            info!(%peer, "the stream ended for a player");
-            session.end_play();
-            continue;
+        match left {
+            Left::Nothing(until) => look_at = until,
+            Left::More => {}
+            Left::End => {
+                info!(%peer, "the stream ended for a player");
+                session.end_play();
+                continue;
+            }
         }
+        alarm.set(match paused {
+            Some(since) => Some(since + LONGEST_PAUSE),
+            None => look_at,
+        });
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => {
+            () = stopping.as_mut() => {
                 session.fail("NetConnection.Connect.Closed", "the server is shutting down");
             }
             read = tls::read(socket, &mut input) => {
@@ -121,27 +132,29 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     return error.to_string();
                 }
             }
-            () = feed.ready(), if paused.is_none() => {}
-            () = at(paused.map(|since| since + LONGEST_PAUSE)) => {
-                return format!("the player paused for {LONGEST_PAUSE:?}");
+            () = feed.ready(), if paused.is_none() && look_at.is_none() => {}
+            () = alarm.rings() => {
+                let now = Instant::now();
+                look_at = look_at.filter(|at| *at > now);
+                if paused.is_some_and(|since| since + LONGEST_PAUSE <= now) {
+                    return format!("the player paused for {LONGEST_PAUSE:?}");
+                }
             }
         }
     }
 }
 
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
+/// Writes all of `parts`, as many at a time as the socket takes.
+async fn write<S: AsyncWrite + Unpin>(socket: &mut S, parts: &[Part]) -> Result<(), String> {
+    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(2 * parts.len());
+    for part in parts {
+        match part.message() {
+            Ok(message) => slices.extend(message.parts().map(IoSlice::new)),
+            Err(b"") => {}
+            Err(bytes) => slices.push(IoSlice::new(bytes)),
+        }
     }
-}
-
-/// Writes all of `messages`, as many at a time as the socket takes.
-async fn write<S: AsyncWrite + Unpin>(socket: &mut S, messages: &[Bytes]) -> Result<(), String> {
-    let mut slices: Vec<IoSlice<'_>> = messages.iter().map(|bytes| IoSlice::new(bytes)).collect();
     let mut rest = &mut slices[..];
-    // Empty ones would look like a connection that takes nothing.
-    IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
         let most = rest.len().min(MOST_SLICES);
         match timeout(WRITE_DEADLINE, socket.write_vectored(&rest[..most])).await {
@@ -165,7 +178,7 @@ const AT_ONCE: usize = 64 << 10;
 /// What Linux takes at once (`IOV_MAX`).
 const MOST_SLICES: usize = 1024;
 /// Players say little: an acknowledgement now and then.
-const READ: usize = 1 << 10;
+const READ: usize = 256;
 /// A paused player is sent nothing, so that it would not be noticed when it is gone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// A player that takes nothing for so long is let go.

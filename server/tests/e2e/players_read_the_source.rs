@@ -31,7 +31,14 @@ fn publish(server: &Server, file: &Path, flags: &[&str]) -> Running {
 
 #[test]
 fn what_players_record_is_what_was_published_bit_for_bit() {
-    let server = relay_only();
+    for merge in ["0s", "100ms", "2s"] {
+        recorded_bit_for_bit(merge);
+    }
+}
+
+fn recorded_bit_for_bit(merge: &str) {
+    let config = format!("[hls]\nenabled = false\n[rtmp]\nmerge = \"{merge}\"\n");
+    let server = Server::configured(&config);
     let source = packets(&bundled_clip());
     let mut publisher = publish(&server, &bundled_clip(), &[]);
     let dir = tempfile::tempdir().expect("a directory");

@@ -14,10 +14,10 @@ mod reader;
 mod writer;
 
 pub(crate) use reader::ChunkReader;
-pub(crate) use writer::ChunkWriter;
+pub(crate) use writer::{ChunkWriter, MAX_LENGTH};
 
 /// In the three bytes of a timestamp: the real one follows in four.
-const EXTENDED: u32 = 0xff_ffff;
+pub(crate) const EXTENDED: u32 = 0xff_ffff;
 
 /// The chunk size of both directions until a peer announces another.
 const INITIAL_CHUNK_SIZE: u32 = 128;

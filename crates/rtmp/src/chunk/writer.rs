@@ -101,7 +101,7 @@ impl ChunkWriter {
 }
 
 /// A length has three bytes.
-const MAX_LENGTH: usize = 0xff_ffff;
+pub(crate) const MAX_LENGTH: usize = 0xff_ffff;
 
 #[cfg(test)]
 mod tests {

@@ -201,7 +201,7 @@ fn on_demand() -> (Arc<Broadcast>, Writer<Arc<Packet>>) {
     };
     let name = "demo".parse().unwrap();
     let broadcast = Arc::new(Broadcast::new(name, 0, playout, now));
-    let (writer, ring) = broadcast.open_ring();
+    let (writer, ring) = broadcast.open_ring(Limits::default());
     let unlisted = vec![rung("low", 48), rung("high", 96)];
     let settings = Settings {
         wants: broadcast.offer_rungs(Wants::new(&unlisted)),
@@ -225,7 +225,7 @@ fn on_demand() -> (Arc<Broadcast>, Writer<Arc<Packet>>) {
 
 fn publish(writer: &Writer<Arc<Packet>>, units: &[AccessUnit]) {
     for unit in units {
-        writer.push(Packet::new(unit.clone()), unit.data.len(), unit.key);
+        writer.push(Packet::new(unit.clone()), unit.data.len(), 0, unit.key);
     }
 }
 

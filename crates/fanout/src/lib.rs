@@ -247,6 +247,29 @@ impl<T: Clone> Reader<T> {
     pub fn backlog(&self) -> u64 {
         self.shared.lock().end().saturating_sub(self.next)
     }
+
+    /// Time from the next unit to read to the newest one, in the writer's own
+    /// measure; 0 when there is none to read.
+    pub fn behind(&self) -> u64 {
+        let state = self.shared.lock();
+        let place = self.next.saturating_sub(state.first) as usize;
+        match (state.units.get(place), state.units.back()) {
+            (Some(next), Some(newest)) => newest.at.saturating_sub(next.at),
+            _ => 0,
+        }
+    }
+
+    /// Goes on at the newest unit where decoding can start, if that is still to
+    /// be read. Gives how many units are left out.
+    pub fn skip(&mut self) -> u64 {
+        let state = self.shared.lock();
+        let Some(entry) = state.newest_entry().filter(|entry| *entry > self.next) else {
+            return 0;
+        };
+        let missed = entry - self.next;
+        self.next = entry;
+        missed
+    }
 }
 
 impl<T> Shared<T> {
@@ -397,6 +420,21 @@ mod tests {
         assert_eq!(drain(&mut ring.reader(Start::NewestEntry)), "4 5");
         drop(writer);
         assert_eq!(drain(&mut ring.reader(Start::NewestEntry)), "4 5 closed");
+    }
+
+    #[test]
+    fn a_reader_that_skips_goes_forward_to_an_entry_or_stays() {
+        let (writer, ring) = ring(Limits::default());
+        let mut reader = ring.reader(Start::Oldest);
+        assert_eq!((reader.behind(), reader.skip()), (0, 0));
+        for unit in 0..7 {
+            writer.push(unit, 1, 10 * u64::from(unit), unit % 4 == 0);
+        }
+        assert_eq!(reader.try_next(), Some(Next::Unit(0)));
+        assert_eq!((reader.behind(), reader.skip()), (50, 3));
+        assert_eq!((reader.behind(), reader.skip()), (20, 0));
+        assert_eq!(drain(&mut reader), "4 5 6");
+        assert_eq!((reader.behind(), reader.skip()), (0, 0));
     }
 
     #[test]

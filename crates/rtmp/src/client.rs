@@ -173,6 +173,13 @@ impl ClientSession {
         }
     }
 
+    /// Bytes that the server has acknowledged (message type 3), of those written
+    /// since the connection began; `None` as long as it has acknowledged nothing.
+    /// Many never do, most of the others every few megabytes.
+    pub fn acknowledged(&self) -> Option<u64> {
+        self.link.heard()
+    }
+
     /// The next thing to write or to know.
     pub fn poll_output(&mut self) -> Option<ClientOutput> {
         if let Some(bytes) = self.link.take_output() {

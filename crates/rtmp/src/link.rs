@@ -21,6 +21,8 @@ pub(crate) struct Link {
     acknowledged: u64,
     /// The window this side has announced.
     own_window: Option<u32>,
+    /// What the peer says it has received, and whether it ever said so.
+    heard: Option<u64>,
 }
 
 impl Link {
@@ -33,6 +35,7 @@ impl Link {
             peer_window: None,
             acknowledged: 0,
             own_window: None,
+            heard: None,
         }
     }
 
@@ -50,6 +53,15 @@ impl Link {
                     self.announce_window(u32::from_be_bytes(*size))?;
                 }
                 (message::USER_CONTROL, _) => self.user_control(&message.body)?,
+                (message::ACKNOWLEDGEMENT, Some(total)) => {
+                    // The total modulo 2^32. One that goes back by less than half of
+                    // that is nonsense, and none is taken for a wrap.
+                    let before = self.heard.unwrap_or(0);
+                    let on = u32::from_be_bytes(*total).wrapping_sub(before as u32);
+                    if on <= u32::MAX / 2 {
+                        self.heard = Some(before + u64::from(on));
+                    }
+                }
                 _ => return Ok(Some(message)),
             }
         }
@@ -160,6 +172,11 @@ impl Link {
     /// Grants the message sizes of a publisher.
     pub(crate) fn allow_media(&mut self) {
         self.reader.allow_media(&self.limits);
+    }
+
+    /// Bytes that the peer has said it received; `None` when it never said so.
+    pub(crate) fn heard(&self) -> Option<u64> {
+        self.heard
     }
 
     /// Bytes received since the handshake.

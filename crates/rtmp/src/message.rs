@@ -10,6 +10,7 @@ use crate::Error;
 
 pub(crate) const SET_CHUNK_SIZE: u8 = 1;
 pub(crate) const ABORT: u8 = 2;
+pub(crate) const ACKNOWLEDGEMENT: u8 = 3;
 pub(crate) const USER_CONTROL: u8 = 4;
 pub(crate) const WINDOW_ACK_SIZE: u8 = 5;
 pub(crate) const SET_PEER_BANDWIDTH: u8 = 6;

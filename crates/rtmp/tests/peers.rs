@@ -259,6 +259,21 @@ fn answers_with_transaction_zero_and_refused_courtesies_are_understood() {
 }
 
 #[test]
+fn acknowledgements_count_on_where_the_number_wraps() {
+    let mut client = Client::connecting();
+    assert_eq!(client.session.acknowledged(), None);
+    // The fourth goes back, which says nothing.
+    let totals = [0_u32, 0x7000_0000, 0xe000_0000, 0xd000_0000, 0x2000_0000];
+    let counted = totals.map(|total| {
+        let ack = message(2, 3, 0, 0, &total.to_be_bytes());
+        client.push(&ack).unwrap();
+        client.session.acknowledged()
+    });
+    let known = [0, 0x7000_0000, 0xe000_0000, 0xe000_0000, 0x1_2000_0000];
+    assert_eq!(counted, known.map(Some));
+}
+
+#[test]
 fn our_client_says_what_ffmpeg_says_in_its_order() {
     let mut client = Client::connecting();
     let null = amf0::Value::Null;

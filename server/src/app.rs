@@ -13,6 +13,8 @@ use crate::keys::Keys;
 use crate::ladder;
 use crate::live::{Broadcast, Directory, Playout};
 use crate::name::StreamName;
+use crate::relay::Relays;
+use crate::tls::Connector;
 
 /// The state of one server. See the module.
 pub struct App {
@@ -22,6 +24,10 @@ pub struct App {
     /// Places for RTMP players: not all of `limits.connections`, so that publishers
     /// are let in however many watch.
     pub(crate) player_places: Arc<Semaphore>,
+    /// Where streams are sent on to.
+    pub(crate) relays: Relays,
+    /// How relays connect with TLS.
+    pub(crate) tls: Connector,
     keys: Keys,
     pool: Arc<rayon::ThreadPool>,
     draining: AtomicBool,
@@ -42,8 +48,9 @@ pub(crate) enum Denied {
 }
 
 impl App {
-    /// The state of a server with `config`, whose keys are in `keys`.
-    pub fn new(config: Config, keys: Keys) -> std::io::Result<Self> {
+    /// The state of a server with `config`, whose keys are in `keys` and whose
+    /// relays trust what `tls` does.
+    pub fn new(config: Config, keys: Keys, tls: Connector) -> std::io::Result<Self> {
         let playout = Playout {
             segment: config.hls.segment,
             window: config.hls.window,
@@ -56,6 +63,8 @@ impl App {
             directory: Directory::new(playout, config.hls.retain, config.rtmp.takeover),
             metrics: Metrics::default(),
             player_places: Arc::new(Semaphore::new(players_of(config.limits.connections))),
+            relays: Relays::default(),
+            tls,
             keys,
             pool: Arc::new(pool),
             draining: AtomicBool::new(false),
@@ -150,7 +159,7 @@ impl App {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 

@@ -3,7 +3,8 @@
 //!
 //! [`serve`] is the way in; [`ingest`] brings a publisher's units to a ring,
 //! [`ladder`] makes segments of them, [`live`] keeps what viewers may ask for,
-//! [`http`] answers them; `players` sends it as it came. [`transcode`] drives the same ladder from a file.
+//! [`http`] answers them; `players` sends it as it came, `relay` sends it on to
+//! other servers. [`transcode`] drives the same ladder from a file.
 
 mod alarm;
 pub mod app;
@@ -22,6 +23,8 @@ pub mod name;
 pub mod play;
 mod players;
 pub mod publish;
+mod rate;
+mod relay;
 pub mod serve;
 mod thumbnail;
 pub mod tls;

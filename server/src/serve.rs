@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::keys::{Key, Keys};
 use crate::name::StreamName;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Connector};
 use crate::{http, ingest};
 
 /// Runs the server until a signal ends it.
@@ -54,7 +54,8 @@ async fn serve(config: Config) -> Result<()> {
         http: http.local_addr()?,
     };
 
-    let app = Arc::new(App::new(config, keys)?);
+    let tls = Connector::new(config.relay.ca.as_deref()).context("relay.ca")?;
+    let app = Arc::new(App::new(config, keys, tls)?);
     app.set_rtmp_port(open.rtmp.port());
     info!(rtmp = %open.rtmp, rtmps = open.rtmps.map(tracing::field::display), http = %open.http, version = env!("CARGO_PKG_VERSION"), "weir is listening");
     warn_about(&app.config);
@@ -94,6 +95,7 @@ async fn serve(config: Config) -> Result<()> {
         }
         let _ = stop_rtmp.send(true);
         let _ = ingest.await;
+        app.relays.drain().await;
         while !app.directory.open().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -187,6 +189,7 @@ async fn sweep(app: Arc<App>) {
         for name in app.directory.sweep(app.now()) {
             info!(stream = %name, "ended broadcast is no longer kept");
         }
+        app.relays.sweep(|name| app.directory.knows(name));
     }
 }
 

@@ -15,6 +15,7 @@
 mod layers;
 mod problem;
 mod reader;
+mod relays;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use media::{Rung, Ticks};
 
+use crate::name::StreamName;
 use crate::tls;
 
 pub use layers::{Environment, Flag, Origin};
@@ -49,6 +51,8 @@ pub struct Config {
     pub audio: Audio,
     /// Who may publish.
     pub auth: AuthMode,
+    /// Where streams are sent on to.
+    pub relay: Relay,
     /// What the server takes on.
     pub limits: Limits,
 }
@@ -187,6 +191,47 @@ pub enum AuthMode {
     Open,
 }
 
+/// Settings of `[relay]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Whether targets may be in networks that are not public: loopback,
+    /// link-local and private addresses.
+    pub allow_private: bool,
+    /// How long targets are held when a publisher is lost, up to an hour.
+    pub hold: Duration,
+    /// CAs that are trusted for `rtmps://` beside the system's: a PEM file,
+    /// relative to the working directory.
+    pub ca: Option<PathBuf>,
+    /// What publishers may ask for by name, each with a key of their own.
+    pub presets: Vec<RelayPreset>,
+    /// The operator's own, at most 1000.
+    pub targets: Vec<RelayTarget>,
+}
+
+/// A service that publishers name in their URL: `?youtube=KEY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayPreset {
+    /// Name in the URL, in metrics and in the API.
+    pub name: String,
+    /// The RTMP URL without a key; good.
+    pub server: String,
+    /// The rung it gets; `None`: the publisher's own units.
+    pub rung: Option<String>,
+}
+
+/// A target that streams are sent to without being asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayTarget {
+    /// Name in metrics and in the API: 1 to 32 letters, digits, `-` or `_`.
+    pub name: String,
+    /// Where to, key included, which `Debug` and `Display` hide.
+    pub url: rtmp::Url,
+    /// Which stream; `None`: all.
+    pub stream: Option<StreamName>,
+    /// The rung it gets; `None`: the publisher's own units.
+    pub rung: Option<String>,
+}
+
 /// Settings of `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -249,12 +294,16 @@ impl Config {
     /// Reads the files that settings name, as a start does. Apart from
     /// [`Config::load`]: commands that serve nothing need not be able to.
     pub fn check_named_files(&self) -> Result<(), Invalid> {
-        match &self.rtmp.tls {
-            Some(tls) => match tls.files.read() {
-                Ok(_) => Ok(()),
-                Err(error) => Err(Invalid(vec![Problem::Certificate(error)])),
-            },
-            None => Ok(()),
+        let mut problems = Vec::new();
+        if let Some(Err(error)) = self.rtmp.tls.as_ref().map(|tls| tls.files.read()) {
+            problems.push(Problem::Certificate(error));
+        }
+        if let Err(error) = tls::Connector::new(self.relay.ca.as_deref()) {
+            problems.push(Problem::Authorities(error));
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Invalid(problems)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::layers::{Given, Origin, Raw};
-use crate::tls::PairError;
+use crate::tls::{CaError, PairError};
 
 /// One thing wrong. Its text is a single line: the setting, its value, where it
 /// was given, and what would be right. Secret values are never shown.
@@ -75,6 +75,9 @@ pub enum Problem {
     /// The files of a certificate are of no use.
     #[error(transparent)]
     Certificate(#[from] PairError),
+    /// The file of CAs for relays is of no use.
+    #[error("relay.ca: {0}")]
+    Authorities(#[from] CaError),
     /// A key of the file that names no setting.
     #[error("{name} ({origin}): there is no such setting{}", did_you_mean(.hint))]
     Unknown {

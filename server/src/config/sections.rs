@@ -27,13 +27,14 @@ impl Reader<'_> {
             hls: self.hls(),
             audio: self.audio(),
             auth: self.auth(),
+            relay: self.relay(),
             limits: self.limits(),
         };
         self.record();
         self.registry();
-        self.relay();
         self.drain();
         self.listeners_apart(&config);
+        self.rungs_of_relays(&config);
         config
     }
 
@@ -349,27 +350,6 @@ impl Reader<'_> {
             &accept,
             alone,
         );
-    }
-
-    fn relay(&mut self) {
-        let alone = "leave it out";
-        self.later("relay.allow_private", value::switch, &[false], alone);
-        let hold = value::duration(Duration::ZERO..=HOUR);
-        let defaults = [Duration::ZERO, Duration::from_secs(30)];
-        self.later("relay.hold", hold, &defaults, alone);
-        for mut item in self.items("relay.target").unwrap_or_default() {
-            let mut known = true;
-            for key in ["name", "url", "key", "stream", "rung"] {
-                known &= item.get(self, key, value::any_text).is_ok();
-            }
-            if known {
-                self.problems.push(Problem::Contradiction(format!(
-                    "{} ({}): this build does not support relays yet; leave the target out",
-                    item.setting, item.origin,
-                )));
-            }
-            item.finish(self);
-        }
     }
 
     /// Without a shared registry a drain has nobody to hand streams to.

@@ -209,8 +209,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
         ("auth.webhook", "\"https://app/secret\"", "leave it at \"\""),
         ("auth.webhook_secret", "\"secret\"", "leave it at \"\""),
         ("auth.play", "\"token\"", "leave it at \"open\""),
-        ("relay.allow_private", "true", "leave it out"),
-        ("relay.hold", "\"10s\"", "leave it out"),
         ("drain.max", "\"60s\"", "leave it out"),
     ];
     for (setting, value, instead) in later {
@@ -259,22 +257,113 @@ fn bad_values_of_later_settings_are_told_as_bad() {
 }
 
 #[test]
-fn a_relay_target_is_refused_without_telling_its_key() {
-    let target = "[[relay.target]]\nname = \"youtube\"\nurl = \"rtmp://a/live2/hunter2\"\nkey = \"hunter2\"\n";
+fn a_bad_relay_target_is_refused_without_telling_its_key() {
+    let expected =
+        "rtmp://HOST/APP/KEY or rtmps://HOST/APP/KEY, or the URL without a key and key beside it";
+    for (url, why) in [
+        (
+            "http://a/live2/hunter2",
+            "the scheme is neither rtmp nor rtmps",
+        ),
+        (
+            "a/live2/hunter2",
+            "no scheme, it begins with rtmp:// or rtmps://",
+        ),
+        (
+            "rtmp://me:hunter2@a/live2/k",
+            "user and password are not supported",
+        ),
+        (
+            "rtmp://a/live2",
+            "no key after the app, the form is rtmp://host/app/key",
+        ),
+        ("rtmp://a/live2/", "the key is empty"),
+        ("rtmp:///live2/hunter2", "no host"),
+    ] {
+        let target = format!("[[relay.target]]\nname = \"mine\"\nurl = \"{url}\"\n");
+        let line = format!(
+            "relay.target[1].url = (hidden) (weir.toml:3): expected {expected}; here: {why}"
+        );
+        told(&target, &[&line]);
+    }
     told(
-        target,
+        "[[relay.target]]\nkey = [\"hunter2\"]\nurll = \"rtmp://a/hunter2\"\n",
         &[
-            "relay.target[1] (weir.toml:1): this build does not support relays yet; leave the target out",
-        ],
-    );
-    let target = "[[relay.target]]\nkey = [\"hunter2\"]\nurll = \"rtmp://a/hunter2\"\n";
-    told(
-        target,
-        &[
+            "relay.target[1] (weir.toml:1): name is missing; expected a name of 1 to 32 letters, digits, '-' or '_'",
             "relay.target[1].key = (hidden) (weir.toml:2): expected a text in quotes",
             "relay.target[1].urll (weir.toml:3): there is no such setting; did you mean url?",
         ],
     );
+    told(
+        "[[relay.target]]\nname = \"mine\"\nkey = \"hunter2\"\n",
+        &[&format!(
+            "relay.target[1] (weir.toml:1): url is missing; expected {expected}"
+        )],
+    );
+    let twice = "[[relay.target]]\nname = \"a\"\nurl = \"rtmp://a/b/hunter2\"\n";
+    told(
+        &(twice.to_owned() + twice),
+        &[
+            "relay.target[2] (weir.toml:4): another target is named \"a\" for the same streams already",
+        ],
+    );
+    told(
+        &(twice.to_owned() + "rung = \"1080p\"\n"),
+        &[
+            "relay.target \"a\": rung = \"1080p\" is no [[hls.rung]]; expected the name of one, or \"source\"",
+        ],
+    );
+}
+
+#[test]
+fn a_relay_target_is_a_preset_with_another_url_or_one_of_its_own() {
+    let text = r#"
+        relay.allow_private = true
+        relay.hold = "5s"
+        [[relay.target]]
+        name = "youtube"
+        url = "rtmp://proxy/live2"
+        [[relay.target]]
+        name = "twitch"
+        rung = "720p"
+        [[relay.target]]
+        name = "facebook"
+        key = "FB-1?s=a"
+        stream = "demo"
+        [[relay.target]]
+        name = "youtube"
+        url = "rtmps://b.rtmps.youtube.com/live2/ends-in-a-key"
+        [[relay.target]]
+        name = "mine"
+        url = "rtmp://10.0.0.7:1936/a/b/k?x=y"
+        rung = "source"
+    "#;
+    let relay = load(text, &[], &[]).unwrap().config.relay;
+    assert!(relay.allow_private);
+    assert_eq!(relay.hold, Duration::from_secs(5));
+    let preset = |name: &str| {
+        let found = relay.presets.iter().find(|preset| preset.name == name);
+        let found = found.unwrap();
+        (found.server.as_str(), found.rung.as_deref())
+    };
+    assert_eq!(preset("youtube"), ("rtmp://proxy/live2", None));
+    assert_eq!(preset("twitch").1, Some("720p"));
+    let targets: Vec<_> = relay
+        .targets
+        .iter()
+        .map(|target| (target.name.as_str(), target.url.app(), target.url.key()))
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            ("facebook", "rtmp", "FB-1?s=a"),
+            ("youtube", "live2", "ends-in-a-key"),
+            ("mine", "a/b", "k?x=y"),
+        ]
+    );
+    assert_eq!(relay.targets[0].stream.as_ref().unwrap().as_str(), "demo");
+    assert_eq!(relay.targets[2].rung, None);
+    assert!(!format!("{relay:?}").contains("ends-in-a-key"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::body::respond;
 use crate::app::App;
 use crate::ladder::STAGES;
+use crate::relay::{Snapshot, State};
 
 /// Counters of the server as a whole.
 #[derive(Debug, Default)]
@@ -51,6 +52,8 @@ pub struct Panics {
     pub rtmp: AtomicU64,
     /// While answering HTTP.
     pub http: AtomicU64,
+    /// In a relay's task.
+    pub relay: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +238,7 @@ fn render(app: &App) -> String {
             one.bytes(),
         );
     }
+    relays(app, &mut page);
     page.family(
         "weir_reader_lagged_total",
         "counter",
@@ -296,10 +300,81 @@ fn render(app: &App) -> String {
         ("ladder", &panics.ladder),
         ("rtmp", &panics.rtmp),
         ("http", &panics.http),
+        ("relay", &panics.relay),
     ] {
         page.sample("weir_panics_total", &[("where", place)], load(count));
     }
     page.0
+}
+
+/// Where streams are sent on to. Names of targets are checked or the server's own.
+fn relays(app: &App, page: &mut Page) {
+    let all = app.relays.all(app.now());
+    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Snapshot) -> f64| {
+        page.family(name, kind, help);
+        for (stream, relays) in &all {
+            for (target, relay) in relays {
+                let labels = [("stream", stream.as_str()), ("target", &target.name)];
+                page.sample(name, &labels, value(relay));
+            }
+        }
+    };
+    family(
+        "weir_relay_up",
+        "gauge",
+        "1 while a target takes the stream.",
+        &|relay| f64::from(u8::from(relay.state == State::Live)),
+    );
+    family(
+        "weir_relay_bytes_total",
+        "counter",
+        "Bytes that a target took.",
+        &|relay| relay.sent as f64,
+    );
+    family(
+        "weir_relay_acknowledged_bytes_total",
+        "counter",
+        "Bytes that a target has acknowledged; many never do.",
+        &|relay| relay.acknowledged as f64,
+    );
+    family(
+        "weir_relay_bitrate_bps",
+        "gauge",
+        "Bit rate that a target takes, since the last look at it.",
+        &|relay| relay.bit_rate.round(),
+    );
+    family(
+        "weir_relay_retries_total",
+        "counter",
+        "Connections to a target after the first.",
+        &|relay| relay.retries as f64,
+    );
+    family(
+        "weir_relay_missed_units_total",
+        "counter",
+        "Units left out because a target lagged.",
+        &|relay| relay.missed as f64,
+    );
+    family(
+        "weir_relay_lag_seconds",
+        "gauge",
+        "How far a target is behind the publisher.",
+        &|relay| relay.lag.as_secs_f64(),
+    );
+    let name = "weir_relay_state";
+    page.family(name, "gauge", "1 for what a target is doing.");
+    for (stream, relays) in &all {
+        for (target, relay) in relays {
+            for state in State::ALL {
+                let labels = [
+                    ("stream", stream.as_str()),
+                    ("target", &target.name),
+                    ("state", state.name()),
+                ];
+                page.sample(name, &labels, u8::from(relay.state == state));
+            }
+        }
+    }
 }
 
 struct Page(String);

@@ -3,12 +3,14 @@
 //! One function answers every request, from a parsed [`Route`]: names are
 //! simple enough that a router would only hide which headers an answer gets.
 
+mod api;
 mod body;
 mod metrics;
 mod pages;
 mod route;
 mod serve;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,8 +27,8 @@ use crate::config::CorsOrigins;
 use crate::name::StreamName;
 use crate::players;
 
-/// Answers one request.
-async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+/// Answers one request of `peer`.
+async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Response<Body> {
     let started = app.now();
     let route = Route::parse(request.uri().path());
     let method = request.method();
@@ -41,7 +43,10 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response<Body> {
         request.headers()
     };
     let mut response = match *method {
-        Method::GET | Method::HEAD => get(&app, &route, headers).await,
+        Method::GET | Method::HEAD => match &route {
+            Route::Api(question) => api::answer(&app, question, peer.ip(), headers),
+            route => get(&app, route, headers).await,
+        },
         Method::OPTIONS => options(),
         _ => not_allowed(),
     };
@@ -116,7 +121,7 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
             Some(reason) => sentence(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
         Route::Metrics => metrics::page(app),
-        Route::Unknown { .. } => sentence(
+        Route::Api(_) | Route::Unknown { .. } => sentence(
             StatusCode::NOT_FOUND,
             "nothing is at this address".to_owned(),
         ),

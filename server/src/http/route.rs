@@ -3,6 +3,7 @@
 //! Names hold only letters, digits, `-` and `_`, so nothing is percent-decoded:
 //! an escaped slash or dot can only ever be "not found".
 
+use super::api::Question;
 use crate::name::StreamName;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(super) enum Route<'p> {
     Health,
     Ready,
     Metrics,
+    Api(Question),
     /// Nothing lives at this path. `media` says whether a player asked: the
     /// answer then carries CORS headers like any media answer.
     Unknown {
@@ -50,6 +52,9 @@ impl<'p> Route<'p> {
             "readyz" => return Self::Ready,
             "metrics" => return Self::Metrics,
             _ => {}
+        }
+        if let Some(question) = path.strip_prefix("api/v1/") {
+            return Self::Api(Question::parse(question));
         }
         if let Some(file) = path.strip_prefix("assets/") {
             return Self::Asset(file);
@@ -92,6 +97,7 @@ impl<'p> Route<'p> {
             Self::Flv { .. } => "flv",
             Self::Health | Self::Ready => "health",
             Self::Metrics => "metrics",
+            Self::Api(_) => "api",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -110,7 +116,8 @@ impl<'p> Route<'p> {
             | Self::Asset(_)
             | Self::Health
             | Self::Ready
-            | Self::Metrics => false,
+            | Self::Metrics
+            | Self::Api(_) => false,
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
         connections.spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(answer(app, request.map(Body::new)).await) }
+                async move { Ok::<_, Infallible>(answer(app, peer, request.map(Body::new)).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

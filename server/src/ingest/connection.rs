@@ -149,6 +149,7 @@ impl Connection<'_> {
                     Ok(())
                 }
                 Wake::Stop => {
+                    self.live.iter_mut().for_each(|live| live.end());
                     self.session.fail(
                         "NetConnection.Connect.Closed",
                         "the server is shutting down",
@@ -177,8 +178,9 @@ impl Connection<'_> {
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media),
             Event::Unpublished => {
-                if let Some(live) = self.live.take() {
+                if let Some(mut live) = self.live.take() {
                     info!(stream = %live.name(), peer = %self.peer, "unpublished");
+                    live.end();
                 }
             }
             Event::Play(request) => self.wants = Some(request),
@@ -210,6 +212,7 @@ impl Connection<'_> {
         match Live::start(self.app, &name) {
             Ok(live) => {
                 info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
+                live.relay(&request.query);
                 self.live = Some(Box::new(live));
                 self.session.accept_publish();
             }
@@ -232,8 +235,9 @@ impl Connection<'_> {
 
     /// Ends a live session with the reason on the publisher's screen.
     fn fail(&mut self, fault: &Fault) {
-        if let Some(live) = &self.live {
+        if let Some(live) = &mut self.live {
             warn!(stream = %live.name(), peer = %self.peer, reason = %fault, "stream ended: it cannot be carried");
+            live.end();
         }
         self.session
             .fail("NetStream.Publish.Rejected", &fault.to_string());

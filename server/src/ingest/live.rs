@@ -19,6 +19,7 @@ use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
 use crate::live::{Broadcast, Claim, KEPT_FOR_READERS, Packet, Refused, StartLadder};
 use crate::name::StreamName;
+use crate::relay::Left;
 
 pub(super) struct Live {
     app: Arc<App>,
@@ -28,6 +29,8 @@ pub(super) struct Live {
     /// News beside the socket's. Lives as long as this does, so that a publisher's
     /// every message need not ask for it anew.
     news: Fuse<BoxFuture<'static, Option<Fault>>>,
+    /// How it goes away, if it does now.
+    leaving: Left,
     video: bool,
     anchored: bool,
     damaged: u64,
@@ -92,6 +95,7 @@ impl Live {
             demuxer: Demuxer::new(flv::Config::default()),
             ring,
             news,
+            leaving: Left::Lost,
             video: false,
             anchored: false,
             damaged: 0,
@@ -100,6 +104,18 @@ impl Live {
 
     pub(super) fn name(&self) -> &StreamName {
         self.claim.broadcast().name()
+    }
+
+    /// Sends the stream on to its targets; `query` is the publisher's.
+    pub(super) fn relay(&self, query: &[(String, String)]) {
+        let relays = &self.app.relays;
+        relays.begin(&self.app, self.claim.broadcast(), query);
+    }
+
+    /// From now on it is no loss when the publisher goes: it said so, or the server
+    /// has done with it.
+    pub(super) fn end(&mut self) {
+        self.leaving = Left::Ended;
     }
 
     pub(super) fn received(&self, count: usize, now: Instant) {
@@ -215,10 +231,13 @@ async fn news(failure: oneshot::Receiver<Failure>, broadcast: Arc<Broadcast>) ->
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.claim.broadcast().close_ring();
+        let broadcast = self.claim.broadcast();
+        broadcast.close_ring();
+        let hold = self.app.config.relay.hold;
+        self.app.relays.leave(broadcast, self.leaving, hold);
         // With a ladder the broadcast ends when everything in the ring was coded.
         if !self.app.config.hls.enabled {
-            self.claim.broadcast().leave(self.app.now());
+            broadcast.leave(self.app.now());
         }
     }
 }

@@ -21,6 +21,7 @@ use super::rungs::{NoRung, RungReader, Rungs, StartLadder};
 use crate::http::Rendered;
 use crate::ladder::{self, Hints, Output, Stats, Unfit, Wants};
 use crate::name::StreamName;
+use crate::rate::Rate;
 use crate::thumbnail;
 
 /// How a broadcast is laid out for viewers.
@@ -70,6 +71,12 @@ impl Tracks {
         }
     }
 
+    /// Whether `config` is what stands here for its track.
+    pub(crate) fn is(&self, config: &Arc<TrackConfig>) -> bool {
+        self.get(config.track())
+            .is_some_and(|known| Arc::ptr_eq(known, config) || known == config)
+    }
+
     pub(crate) fn set(&mut self, config: &Arc<TrackConfig>) {
         let place = match config.track() {
             Track::Video => &mut self.video,
@@ -93,8 +100,7 @@ pub struct Publisher {
     last_byte: AtomicU64,
     present: AtomicBool,
     displaced: Notify,
-    /// Bytes and time at the last look at the bit rate.
-    rate: Mutex<(u64, Instant, f64)>,
+    rate: Mutex<Rate>,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +143,7 @@ impl Broadcast {
                 last_byte: AtomicU64::new(0),
                 present: AtomicBool::new(true),
                 displaced: Notify::new(),
-                rate: Mutex::new((0, now, 0.0)),
+                rate: Mutex::new(Rate::new(now)),
             },
             stats: Arc::default(),
             hints: Arc::default(),
@@ -175,7 +181,6 @@ impl Broadcast {
     /// rung is wanted, and so coded, as long as the reader is held. Where the
     /// source is too small for it, the units are those of the rung that shows as
     /// much; of a stream without pictures, those of the sound.
-    #[allow(dead_code, reason = "what relays read")]
     pub(crate) fn rung_reader(&self, rung: &str, start: Start) -> Result<RungReader, NoRung> {
         self.rungs.reader(rung, start)
     }
@@ -381,15 +386,15 @@ impl Publisher {
         self.displaced.notified().await;
     }
 
+    /// Bytes received from it.
+    pub(crate) fn received(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Bit rate since the last look at least a second ago, in bit/s.
     pub fn bit_rate(&self, now: Instant) -> f64 {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        let span = now.saturating_duration_since(rate.1).as_secs_f64();
-        if span >= 1.0 {
-            *rate = (bytes, now, (bytes - rate.0) as f64 * 8.0 / span);
-        }
-        rate.2
+        rate.look(self.bytes.load(Ordering::Relaxed), now)
     }
 }
 

@@ -107,6 +107,12 @@ impl Directory {
         current.publisher.present().then(|| Arc::clone(current))
     }
 
+    /// Whether a broadcast answers for `name`.
+    pub(crate) fn knows(&self, name: &StreamName) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.contains_key(name)
+    }
+
     /// A segment of `name`, of the present broadcast or the one before.
     pub fn segment(&self, name: &StreamName, rung: &str, number: u64) -> Option<Arc<Segment>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);

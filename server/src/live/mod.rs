@@ -4,12 +4,10 @@
 mod broadcast;
 mod directory;
 mod packet;
-#[allow(dead_code, reason = "what relays read")]
 mod rungs;
 
 pub(crate) use broadcast::Tracks;
 pub use broadcast::{Broadcast, Playout, Publisher};
 pub use directory::{Claim, Directory, Refused};
 pub(crate) use packet::{KEPT_FOR_READERS, Packet, flv_tag};
-#[allow(unused_imports, reason = "what relays read")]
 pub(crate) use rungs::{NoRung, RungReader, StartLadder};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanout::{Next, Reader, Start};
 use flv::file::TagKind;
 use flv::mux;
-use media::{Track, TrackConfig};
+use media::Track;
 use rtmp::{Framed, MediaKind};
 use tokio::time::Instant;
 
@@ -154,7 +154,7 @@ impl Feed {
     fn announce(&mut self, packet: &Packet, out: &mut Vec<Part>) {
         let config = &packet.unit.config;
         let track = packet.unit.track();
-        if self.told.is(track, config) {
+        if self.told.is(config) {
             return;
         }
         let mut tracks = self.broadcast.tracks();
@@ -205,12 +205,4 @@ enum Kind {
     Data,
     Video,
     Audio,
-}
-
-impl Tracks {
-    /// Whether `config` is what stands here for its track.
-    fn is(&self, track: Track, config: &Arc<TrackConfig>) -> bool {
-        self.get(track)
-            .is_some_and(|known| Arc::ptr_eq(known, config) || known == config)
-    }
 }

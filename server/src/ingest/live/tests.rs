@@ -13,7 +13,14 @@ use fanout::Next;
 fn server(dir: &Path, hls: bool) -> Arc<App> {
     let mut config = Config::default();
     config.hls.enabled = hls;
-    Arc::new(App::new(config, Keys::open(dir).unwrap()).unwrap())
+    Arc::new(
+        App::new(
+            config,
+            Keys::open(dir).unwrap(),
+            crate::tls::Connector::new(None).unwrap(),
+        )
+        .unwrap(),
+    )
 }
 
 fn publish(live: &mut Live, units: &[AccessUnit]) {

@@ -1,0 +1,112 @@
+//! A connection to a target, if it is where targets may be.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rtmp::Url;
+use socket2::SockRef;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::Failure;
+use super::guard;
+use crate::tls::{Connector, Stream};
+
+/// Connects to `url`. The addresses of its host are looked up and checked every
+/// time, and none is connected to that was not checked.
+pub(super) async fn connect(
+    url: &Url,
+    allow_private: bool,
+    tls: &Connector,
+) -> Result<Box<dyn Stream>, Failure> {
+    let host = url.host();
+    let mut addresses = resolve(host, url.port()).await?;
+    if !allow_private {
+        let mut inside = None;
+        addresses.retain(|address| match guard::private(address.ip()) {
+            Some(kind) => {
+                inside = Some((address.ip(), kind));
+                false
+            }
+            None => true,
+        });
+        if let Some((ip, kind)) = inside.filter(|_| addresses.is_empty()) {
+            return Err(Failure::refused(format!(
+                "{host} is {ip}, {kind}: targets there are not allowed (relay.allow_private)"
+            )));
+        }
+    }
+    let socket = dial(host, &addresses).await?;
+    let socket = set_up(socket).map_err(|error| Failure::passing(format!("{host}: {error}")))?;
+    if !url.is_tls() {
+        return Ok(Box::new(socket));
+    }
+    match tls.connect(host, socket).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(Failure::refused(error.to_string()))
+        }
+        Err(error) => Err(Failure::passing(error.to_string())),
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let found = match timeout(LOOKUP, lookup_host((host, port))).await {
+        Ok(Ok(found)) => found.take(MOST_ADDRESSES).collect::<Vec<_>>(),
+        Ok(Err(error)) => {
+            return Err(Failure::passing(format!("{host} has no address: {error}")));
+        }
+        Err(_) => {
+            return Err(Failure::passing(format!(
+                "{host}: no answer of the name server within {LOOKUP:?}"
+            )));
+        }
+    };
+    match found.is_empty() {
+        true => Err(Failure::passing(format!("{host} has no address"))),
+        false => Ok(found),
+    }
+}
+
+/// The first of `addresses` that answers.
+async fn dial(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+    let mut why = String::new();
+    for address in addresses {
+        match timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => why = format!("{host} cannot be reached at {address}: {error}"),
+            Err(_) => {
+                why =
+                    format!("{host} cannot be reached at {address}: no answer within {CONNECT:?}");
+            }
+        }
+    }
+    Err(Failure::passing(why))
+}
+
+/// So that a destination that is gone or reads nothing is noticed: the kernel
+/// takes little more than it can send, and gives up what nobody acknowledges.
+fn set_up(socket: TcpStream) -> io::Result<TcpStream> {
+    socket.set_nodelay(true)?;
+    let options = SockRef::from(&socket);
+    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    options.set_tcp_notsent_lowat(UNSENT)?;
+    options.set_keepalive(true)?;
+    Ok(socket)
+}
+
+/// Time for the name server.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// Addresses of one host that are tried in turn.
+const MOST_ADDRESSES: usize = 4;
+
+/// Time for each.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Bytes that wait in the kernel unsent before it takes no more.
+const UNSENT: u32 = 16 << 10;
+
+/// A connection whose bytes are not acknowledged for so long is gone (RFC 5482).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(8);

@@ -1,0 +1,221 @@
+//! Streams sent on to other servers.
+//!
+//! Each target is one task with one cursor in the broadcast's ring: what it does
+//! or does not do costs nobody else anything. A task ends with its stream, and
+//! with nothing else: what fails is tried again, and says so meanwhile.
+
+mod backoff;
+mod connect;
+mod feed;
+mod guard;
+mod sending;
+mod session;
+mod status;
+mod target;
+mod task;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use crate::app::App;
+use crate::live::Broadcast;
+use crate::name::StreamName;
+use status::Status;
+pub(crate) use status::{Snapshot, State};
+pub(crate) use target::Target;
+
+/// The relays of this server's streams. A stream's are there from its
+/// publication until it is forgotten.
+#[derive(Default)]
+pub(crate) struct Relays {
+    streams: Mutex<HashMap<StreamName, Vec<Relay>>>,
+}
+
+struct Relay {
+    target: Arc<Target>,
+    status: Arc<Status>,
+    source: watch::Sender<Source>,
+    task: JoinHandle<()>,
+}
+
+/// A relay for those who look on.
+pub(crate) type Shown = (Arc<Target>, Snapshot);
+
+/// What is published, as a relay sees it.
+#[derive(Clone, Debug)]
+enum Source {
+    Live(Arc<Broadcast>),
+    /// The publisher is lost and may return until then.
+    Away(Instant),
+    Over,
+}
+
+impl Source {
+    fn over(&self, now: Instant) -> bool {
+        match self {
+            Self::Live(_) => false,
+            Self::Away(until) => now >= *until,
+            Self::Over => true,
+        }
+    }
+}
+
+/// How a publisher went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It ended its stream, or this server did.
+    Ended,
+    /// Its connection was lost.
+    Lost,
+}
+
+/// Why there is no connection to a destination.
+#[derive(Debug)]
+struct Failure {
+    /// In words for a person, without a key.
+    why: String,
+    /// Somebody has decided so: trying again soon would change nothing.
+    refused: bool,
+}
+
+impl Failure {
+    fn passing(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            refused: false,
+        }
+    }
+
+    fn refused(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            refused: true,
+        }
+    }
+}
+
+impl Relays {
+    /// Sends `broadcast` on to all its targets. Those of an earlier broadcast of
+    /// the stream that are still held go on with this one.
+    pub(crate) fn begin(
+        &self,
+        app: &Arc<App>,
+        broadcast: &Arc<Broadcast>,
+        query: &[(String, String)],
+    ) {
+        let stream = broadcast.name();
+        let targets = target::targets(&app.config.relay, stream, query);
+        let mut streams = self.lock();
+        let mut before = streams.remove(stream).unwrap_or_default();
+        let mut relays = Vec::with_capacity(targets.len());
+        for target in targets {
+            let held = before
+                .iter()
+                .position(|relay| *relay.target == target && !relay.task.is_finished());
+            if let Some(place) = held {
+                let relay = before.swap_remove(place);
+                relay
+                    .source
+                    .send_replace(Source::Live(Arc::clone(broadcast)));
+                info!(%stream, target = %target.name, "relay goes on with the publisher that is back");
+                relays.push(relay);
+                continue;
+            }
+            info!(%stream, target = %target.name, url = %target.shown(), rung = target.rung, "relay begins");
+            relays.push(Relay::spawn(app, broadcast, target));
+        }
+        for relay in before {
+            // Its task says goodbye by itself.
+            relay.source.send_replace(Source::Over);
+        }
+        if !relays.is_empty() {
+            streams.insert(stream.clone(), relays);
+        }
+    }
+
+    /// The publisher of `broadcast` is gone.
+    pub(crate) fn leave(&self, broadcast: &Arc<Broadcast>, how: Left, hold: Duration) {
+        let source = match how {
+            Left::Ended => Source::Over,
+            Left::Lost => Source::Away(Instant::now() + hold),
+        };
+        for relay in self.lock().get(broadcast.name()).into_iter().flatten() {
+            // Another publisher may have taken its place already.
+            relay.source.send_if_modified(|now| {
+                let its = matches!(now, Source::Live(one) if Arc::ptr_eq(one, broadcast));
+                if its {
+                    *now = source.clone();
+                }
+                its
+            });
+        }
+    }
+
+    /// All relays as they are now, by stream and in the order of the targets.
+    pub(crate) fn all(&self, now: std::time::Instant) -> Vec<(StreamName, Vec<Shown>)> {
+        let shown = |relay: &Relay| (Arc::clone(&relay.target), relay.status.snapshot(now));
+        let mut all: Vec<_> = self
+            .lock()
+            .iter()
+            .map(|(stream, relays)| (stream.clone(), relays.iter().map(shown).collect::<Vec<_>>()))
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        all
+    }
+
+    /// Forgets the relays of streams that nobody knows any more.
+    pub(crate) fn sweep(&self, known: impl Fn(&StreamName) -> bool) {
+        self.lock().retain(|stream, relays| {
+            known(stream) || relays.iter().any(|relay| !relay.task.is_finished())
+        });
+    }
+
+    /// Ends all relays, and resolves when every destination was told or has
+    /// had its time.
+    pub(crate) async fn drain(&self) {
+        for relay in self.lock().values().flatten() {
+            relay.source.send_replace(Source::Over);
+        }
+        let going = || {
+            let streams = self.lock();
+            let mut relays = streams.values().flatten();
+            relays.any(|relay| !relay.task.is_finished())
+        };
+        while going() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A panic while the lock was held cannot have left a list half made that
+    /// matters: relays end with their streams.
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Vec<Relay>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Relay {
+    fn spawn(app: &Arc<App>, broadcast: &Arc<Broadcast>, target: Target) -> Self {
+        let (source, receiver) = watch::channel(Source::Live(Arc::clone(broadcast)));
+        let target = Arc::new(target);
+        let status = Arc::new(Status::new(app.now()));
+        let task = task::Task {
+            app: Arc::clone(app),
+            stream: broadcast.name().clone(),
+            target: Arc::clone(&target),
+            status: Arc::clone(&status),
+            source: receiver,
+        };
+        Self {
+            target,
+            status,
+            source,
+            task: tokio::spawn(task.run()),
+        }
+    }
+}

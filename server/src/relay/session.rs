@@ -1,0 +1,426 @@
+//! One connection to a target, from the handshake to the goodbye.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use fanout::Start;
+use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+
+use super::feed::Feed;
+use super::sending::Sending;
+use super::status::Status;
+use super::{Failure, Source, Target};
+use crate::live::{Broadcast, NoRung};
+use crate::tls::Stream;
+
+/// What a session works with.
+pub(super) struct Context<'a> {
+    pub(super) target: &'a Target,
+    pub(super) status: &'a Status,
+    pub(super) source: &'a mut watch::Receiver<Source>,
+    /// The last broadcast that the target has had units of, if any.
+    pub(super) served: &'a mut Option<Arc<Broadcast>>,
+}
+
+/// How a connection ended.
+pub(super) struct Ended {
+    /// Why, unless the stream has ended.
+    pub(super) failure: Option<Failure>,
+    /// How long the destination had it live.
+    pub(super) live: Duration,
+}
+
+/// Publishes over `socket` until the stream ends or the connection does.
+pub(super) async fn run(context: Context<'_>, url: rtmp::Url, socket: Box<dyn Stream>) -> Ended {
+    let now = Instant::now();
+    let session = match ClientSession::new(ClientConfig::new(url), now.into_std()) {
+        Ok(session) => session,
+        Err(error) => {
+            return Ended {
+                failure: Some(Failure::passing(error.to_string())),
+                live: Duration::ZERO,
+            };
+        }
+    };
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut session = Session {
+        context,
+        session,
+        wire: Wire {
+            socket,
+            out: Vec::new(),
+            written: 0,
+            unflushed: false,
+            busy_since: None,
+        },
+        acknowledged: 0,
+        sending: Sending::default(),
+        feed: None,
+        live_since: None,
+        sent_at: now,
+        tick,
+    };
+    let failure = session.drive().await.err();
+    Ended {
+        failure,
+        live: session
+            .live_since
+            .map_or(Duration::ZERO, |since| since.elapsed()),
+    }
+}
+
+struct Session<'a> {
+    context: Context<'a>,
+    session: ClientSession,
+    wire: Wire,
+    /// As the destination said last.
+    acknowledged: u64,
+    sending: Sending,
+    /// What is sent, once the destination has consented.
+    feed: Option<Feed>,
+    live_since: Option<Instant>,
+    /// When the last unit was.
+    sent_at: Instant,
+    /// A look at what no event tells.
+    tick: Interval,
+}
+
+/// What woke the session.
+enum Wake {
+    Source,
+    Wire(io::Result<Moved>),
+    Feed(Result<(), NoRung>),
+    Tick,
+}
+
+impl Session<'_> {
+    /// `Ok` when the stream has ended and the destination was told.
+    async fn drive(&mut self) -> Result<(), Failure> {
+        let mut over_since: Option<Instant> = None;
+        loop {
+            self.outputs()?;
+            let source = self.context.source.borrow_and_update().clone();
+            if source.over(Instant::now()) {
+                let since = *over_since.get_or_insert_with(Instant::now);
+                let drained = self.feed.as_ref().is_none_or(Feed::over) && self.wire.is_idle();
+                if self.live_since.is_none() || drained || since.elapsed() >= LONGEST_DRAIN {
+                    return self.goodbye().await;
+                }
+            }
+            self.follow(&source)?;
+            if self.wire.is_idle() {
+                self.fill()?;
+            }
+            let wake = tokio::select! {
+                biased;
+                _ = self.context.source.changed() => Wake::Source,
+                moved = self.wire.moves() => Wake::Wire(moved),
+                ready = worth_a_try(&mut self.feed), if self.wire.is_idle() => Wake::Feed(ready),
+                _ = self.tick.tick() => Wake::Tick,
+            };
+            match wake {
+                Wake::Source => {}
+                Wake::Wire(moved) => self.moved(moved)?,
+                Wake::Feed(ready) => ready.map_err(|why| no_rung(&why))?,
+                Wake::Tick => self.look()?,
+            }
+        }
+    }
+
+    /// Takes what the session wants written and has to say.
+    fn outputs(&mut self) -> Result<(), Failure> {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                ClientOutput::Write(bytes) => self.wire.write(&bytes),
+                ClientOutput::Event(ClientEvent::Ready) => {
+                    let now = Instant::now();
+                    self.live_since = Some(now);
+                    self.context.status.live(now.into_std());
+                }
+                ClientOutput::Event(ClientEvent::Rejected { code, description }) => {
+                    return Err(rejected(&code, &description));
+                }
+                ClientOutput::Event(ClientEvent::Closed) => {
+                    return Err(Failure::passing("the destination closed the session"));
+                }
+                ClientOutput::Event(_) => {}
+            }
+        }
+        let acknowledged = self.session.acknowledged().unwrap_or(0);
+        if acknowledged > self.acknowledged {
+            self.context
+                .status
+                .acknowledged(acknowledged - self.acknowledged);
+            self.acknowledged = acknowledged;
+        }
+        Ok(())
+    }
+
+    /// Opens the feed of what is published now, and holds while nothing is.
+    fn follow(&mut self, source: &Source) -> Result<(), Failure> {
+        if self.live_since.is_none() || self.feed.as_ref().is_some_and(|feed| !feed.over()) {
+            // What is left of a broadcast is sent first.
+            return Ok(());
+        }
+        match source {
+            Source::Live(broadcast) => {
+                let before = self.feed.as_ref().map(Feed::broadcast);
+                if before.is_some_and(|before| Arc::ptr_eq(before, broadcast)) {
+                    // Its ring has closed; word of how it goes on is under way.
+                    return Ok(());
+                }
+                if before.is_some() {
+                    self.sending.resume(self.sent_at.elapsed());
+                }
+                self.context.status.live(Instant::now().into_std());
+                // At its first connection a target gets the broadcast from the
+                // beginning, later what there is now.
+                let served = self.context.served.replace(Arc::clone(broadcast));
+                let start = match served {
+                    Some(served) if Arc::ptr_eq(&served, broadcast) => Start::NewestEntry,
+                    _ => Start::Oldest,
+                };
+                let rung = self.context.target.rung.as_deref();
+                let feed = Feed::open(Arc::clone(broadcast), rung, start);
+                self.feed = Some(feed.map_err(|why| no_rung(&why))?);
+            }
+            Source::Away(_) => self.context.status.holding(true),
+            Source::Over => {}
+        }
+        Ok(())
+    }
+
+    /// Takes units that are there, up to a write's worth.
+    fn fill(&mut self) -> Result<(), Failure> {
+        let Some(feed) = &mut self.feed else {
+            return Ok(());
+        };
+        if feed.behind() > MOST_BEHIND {
+            feed.skip();
+        }
+        while self.wire.out.len() < AT_ONCE {
+            let Some(packet) = feed.try_next().map_err(|why| no_rung(&why))? else {
+                break;
+            };
+            let tracks = feed.tracks(&packet.unit.config);
+            self.sending
+                .unit(&mut self.session, &packet.unit, tracks)
+                .map_err(|error| Failure::passing(error.to_string()))?;
+            self.sent_at = Instant::now();
+            while let Some(output) = self.session.poll_output() {
+                if let ClientOutput::Write(bytes) = output {
+                    self.wire.write(&bytes);
+                }
+            }
+        }
+        let missed = feed.take_missed();
+        if missed > 0 {
+            self.context.status.missed(missed);
+        }
+        Ok(())
+    }
+
+    fn moved(&mut self, moved: io::Result<Moved>) -> Result<(), Failure> {
+        match moved {
+            Ok(Moved::Read(input)) if input.is_empty() => {
+                Err(Failure::passing("the destination closed the connection"))
+            }
+            Ok(Moved::Read(input)) => {
+                let now = Instant::now().into_std();
+                let taken = self.session.handle_input(now, &input);
+                taken.map_err(|error| Failure::passing(error.to_string()))
+            }
+            Ok(Moved::Wrote(count)) => {
+                self.context.status.sent(count);
+                Ok(())
+            }
+            Ok(Moved::Flushed) => Ok(()),
+            Err(error) => Err(Failure::passing(format!("connection lost: {error}"))),
+        }
+    }
+
+    /// Looks at the clock.
+    fn look(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let asked = self.session.handle_timeout(now.into_std());
+        asked.map_err(|error| Failure::passing(format!("the destination gave {error}")))?;
+        if let Some(since) = self.wire.busy_since
+            && now >= since + STALL
+        {
+            return Err(Failure::passing(format!(
+                "the destination does not take the stream: {} of {} bytes within {STALL:?}",
+                self.wire.written,
+                self.wire.out.len()
+            )));
+        }
+        let behind = self.feed.as_mut().map_or(0, Feed::behind);
+        self.context.status.lag(Duration::from_millis(
+            behind / (media::Ticks::HZ as u64 / 1000),
+        ));
+        if self.live_since.is_some_and(|since| now >= since + HEALTHY) {
+            self.context.status.healthy();
+        }
+        Ok(())
+    }
+
+    /// Ends the stream at the destination in good order, within bounds.
+    async fn goodbye(&mut self) -> Result<(), Failure> {
+        self.session.finish();
+        while let Some(output) = self.session.poll_output() {
+            if let ClientOutput::Write(bytes) = output {
+                self.wire.write(&bytes);
+            }
+        }
+        let last_words = async {
+            while !self.wire.is_idle() {
+                if let Moved::Read(input) = self.wire.moves().await?
+                    && input.is_empty()
+                {
+                    break;
+                }
+            }
+            self.wire.socket.shutdown().await?;
+            // Closing with input unread would take the words back.
+            while !matches!(self.wire.moves().await?, Moved::Read(input) if input.is_empty()) {}
+            io::Result::Ok(())
+        };
+        // Nothing is left to be done about a destination that does not listen.
+        let _ = timeout(GOODBYE, last_words).await;
+        Ok(())
+    }
+}
+
+async fn worth_a_try(feed: &mut Option<Feed>) -> Result<(), NoRung> {
+    match feed {
+        Some(feed) => feed.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn no_rung(why: &NoRung) -> Failure {
+    match why {
+        NoRung::Thread => Failure::passing(why.to_string()),
+        _ => Failure::refused(why.to_string()),
+    }
+}
+
+/// What a destination says. Some codes mean trouble of its own.
+fn rejected(code: &str, description: &str) -> Failure {
+    let text = match (description, code) {
+        ("", "") => "the destination refused the stream without a word".to_owned(),
+        ("", code) => format!("the destination refused the stream: {code}"),
+        (words, "") => format!("the destination refused the stream: {words}"),
+        (words, code) => format!("the destination refused the stream: {words} ({code})"),
+    };
+    let troubled = ["Closed", "AppShutdown", "InsufficientBW", "Failed"];
+    match code.rsplit('.').next() {
+        Some(last) if troubled.contains(&last) => Failure::passing(text),
+        _ => Failure::refused(text),
+    }
+}
+
+/// The socket and what is on its way into it.
+struct Wire {
+    socket: Box<dyn Stream>,
+    out: Vec<u8>,
+    /// How much of `out` the socket has taken.
+    written: usize,
+    unflushed: bool,
+    /// Since when there is something to write.
+    busy_since: Option<Instant>,
+}
+
+enum Moved {
+    /// Input; empty at its end.
+    Read(Vec<u8>),
+    Wrote(usize),
+    Flushed,
+}
+
+impl Wire {
+    fn write(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+        self.busy_since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+
+    /// Reads, writes or flushes once, whatever can be done first. Cancel safe.
+    async fn moves(&mut self) -> io::Result<Moved> {
+        poll_fn(|context| {
+            let mut block = [0; READ];
+            let mut input = ReadBuf::new(&mut block);
+            match Pin::new(&mut self.socket).poll_read(context, &mut input) {
+                Poll::Ready(Ok(())) => {
+                    return Poll::Ready(Ok(Moved::Read(input.filled().to_vec())));
+                }
+                // A close without TLS's own goodbye.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Ok(Moved::Read(Vec::new())));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+            if let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+                let count = ready!(Pin::new(&mut self.socket).poll_write(context, rest))?;
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.written += count;
+                if self.written == self.out.len() {
+                    self.out.clear();
+                    self.out.shrink_to(MOST_KEPT);
+                    self.written = 0;
+                    self.unflushed = true;
+                }
+                return Poll::Ready(Ok(Moved::Wrote(count)));
+            }
+            if self.unflushed {
+                ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+                self.unflushed = false;
+                self.busy_since = None;
+                return Poll::Ready(Ok(Moved::Flushed));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What was handed to a destination has to be gone after this.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Further behind than this, in ticks of 90 kHz, the present is worth more than
+/// the past.
+const MOST_BEHIND: u64 = 4 * 90_000;
+
+/// A connection that lives for so long is a good one.
+pub(super) const HEALTHY: Duration = Duration::from_secs(60);
+
+/// Time to send what is left of a stream that has ended.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
+/// Time for the last words.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Bytes taken from the ring at a time, or one unit more.
+const AT_ONCE: usize = 64 << 10;
+
+/// Capacity kept from one write to the next.
+const MOST_KEPT: usize = 128 << 10;
+
+/// Destinations say little.
+const READ: usize = 2048;

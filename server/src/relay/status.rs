@@ -1,0 +1,213 @@
+//! What one target is doing, for metrics, the API and the log.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::rate::Rate;
+
+/// What a target is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// On the way to its consent.
+    Connecting,
+    /// It has consented and takes what it is sent.
+    Live,
+    /// The publisher was lost and may return; nothing is sent meanwhile.
+    Holding,
+    /// Something failed that may pass; it is tried again.
+    Retrying,
+    /// It, or this server, has said no. Tried again now and then where the
+    /// other side may change its mind.
+    Refused,
+    /// The stream has ended, or nobody wants the target any more.
+    Stopped,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Connecting,
+        Self::Live,
+        Self::Holding,
+        Self::Retrying,
+        Self::Refused,
+        Self::Stopped,
+    ];
+
+    /// Its name in metrics and in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Holding => "holding",
+            Self::Retrying => "retrying",
+            Self::Refused => "refused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What a target is doing at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) state: State,
+    /// Tries in a row: 1 at the first. Starts anew after a minute of health.
+    pub(crate) attempt: u32,
+    /// Why the last connection ended or was not made, in words. Stays until
+    /// the target has been live for a minute.
+    pub(crate) error: Option<String>,
+    /// Until the next try.
+    pub(crate) next_try: Option<Duration>,
+    /// How long it has been live in one go.
+    pub(crate) up: Option<Duration>,
+    /// Bytes that all its connections took.
+    pub(crate) sent: u64,
+    /// Bytes that the destination has acknowledged, on those connections where it
+    /// ever did.
+    pub(crate) acknowledged: u64,
+    /// In bit/s, of what it took.
+    pub(crate) bit_rate: f64,
+    /// How far behind the publisher it is.
+    pub(crate) lag: Duration,
+    /// Tries after the first.
+    pub(crate) retries: u64,
+    /// Units that were left out because it lagged, or while it was away.
+    pub(crate) missed: u64,
+}
+
+/// What a target is doing. Written by its task alone.
+#[derive(Debug)]
+pub(crate) struct Status(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    attempt: u32,
+    error: Option<String>,
+    next_try: Option<Instant>,
+    live_since: Option<Instant>,
+    sent: u64,
+    acknowledged: u64,
+    rate: Rate,
+    lag: Duration,
+    retries: u64,
+    missed: u64,
+}
+
+impl Status {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Inner {
+            state: State::Connecting,
+            attempt: 0,
+            error: None,
+            next_try: None,
+            live_since: None,
+            sent: 0,
+            acknowledged: 0,
+            rate: Rate::new(now),
+            lag: Duration::ZERO,
+            retries: 0,
+            missed: 0,
+        }))
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let mut inner = self.lock();
+        let sent = inner.sent;
+        let bit_rate = inner.rate.look(sent, now);
+        Snapshot {
+            state: inner.state,
+            attempt: inner.attempt,
+            error: inner.error.clone(),
+            next_try: inner.next_try.map(|at| at.saturating_duration_since(now)),
+            up: inner
+                .live_since
+                .map(|since| now.saturating_duration_since(since)),
+            sent,
+            acknowledged: inner.acknowledged,
+            bit_rate,
+            lag: inner.lag,
+            retries: inner.retries,
+            missed: inner.missed,
+        }
+    }
+
+    /// A connection is being made, the `attempt`th in a row.
+    pub(super) fn connecting(&self, attempt: u32) {
+        let mut inner = self.lock();
+        inner.retries += u64::from(inner.attempt > 0);
+        inner.attempt = attempt;
+        inner.enter(State::Connecting);
+    }
+
+    /// The destination has consented, or its publisher is back.
+    pub(super) fn live(&self, now: Instant) {
+        let mut inner = self.lock();
+        let since = inner.live_since.unwrap_or(now);
+        inner.enter(State::Live);
+        inner.live_since = Some(since);
+    }
+
+    /// It has been live for so long that what was before is history.
+    pub(super) fn healthy(&self) {
+        let mut inner = self.lock();
+        inner.error = None;
+        inner.attempt = 1;
+    }
+
+    /// There is no publisher; with a connection it keeps its time of being live.
+    pub(super) fn holding(&self, connected: bool) {
+        let mut inner = self.lock();
+        let since = inner.live_since.filter(|_| connected);
+        inner.enter(State::Holding);
+        inner.live_since = since;
+    }
+
+    /// No connection, because of `error`; `refused` by somebody's decision.
+    pub(super) fn failed(&self, error: String, refused: bool, next_try: Option<Instant>) {
+        let mut inner = self.lock();
+        inner.enter(match refused {
+            true => State::Refused,
+            false => State::Retrying,
+        });
+        inner.error = Some(error);
+        inner.next_try = next_try;
+    }
+
+    pub(super) fn stopped(&self) {
+        self.lock().enter(State::Stopped);
+    }
+
+    /// `count` bytes more were taken.
+    pub(super) fn sent(&self, count: usize) {
+        self.lock().sent += count as u64;
+    }
+
+    /// `count` bytes more were acknowledged.
+    pub(super) fn acknowledged(&self, count: u64) {
+        let mut inner = self.lock();
+        // A destination may say anything.
+        inner.acknowledged = inner.acknowledged.saturating_add(count).min(inner.sent);
+    }
+
+    pub(super) fn lag(&self, lag: Duration) {
+        self.lock().lag = lag;
+    }
+
+    /// `count` units are gone for this target.
+    pub(super) fn missed(&self, count: u64) {
+        self.lock().missed += count;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.next_try = None;
+        self.live_since = None;
+        self.lag = Duration::ZERO;
+    }
+}

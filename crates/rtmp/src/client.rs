@@ -26,6 +26,10 @@ pub struct ClientConfig {
     /// Bytes in a chunk that is sent, 1 to 2^31 - 1. Default 4096, what OBS
     /// sends: every destination is known to take it.
     pub chunk_size: u32,
+    /// Bytes after which the server is asked to acknowledge them, at least 1, where it
+    /// proposes more. Default 256 KiB: a second or so of most streams, where servers
+    /// propose megabytes.
+    pub acknowledge_every: u32,
     /// Time from the first byte to the server's consent. Default 10 s.
     pub ready_timeout: Duration,
     /// How much the server may take.
@@ -57,6 +61,7 @@ impl ClientConfig {
             intent: Intent::Publish,
             flash_ver: "FMLE/3.0 (compatible; weir)".to_owned(),
             chunk_size: 4096,
+            acknowledge_every: 256 << 10,
             ready_timeout: Duration::from_secs(10),
             limits: Limits::default(),
         }
@@ -123,6 +128,7 @@ impl ClientSession {
     pub fn new(config: ClientConfig, now: Instant) -> Result<Self, Error> {
         let (handshake, hello) = Handshake::client()?;
         let mut link = Link::new(&config.limits);
+        link.limit_window(config.acknowledge_every);
         link.raw().extend_from_slice(&hello);
         Ok(Self {
             config,

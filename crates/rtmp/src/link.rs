@@ -21,6 +21,8 @@ pub(crate) struct Link {
     acknowledged: u64,
     /// The window this side has announced.
     own_window: Option<u32>,
+    /// The largest one it announces, whatever the peer asks for.
+    most_window: u32,
     /// What the peer says it has received, and whether it ever said so.
     heard: Option<u64>,
 }
@@ -35,6 +37,7 @@ impl Link {
             peer_window: None,
             acknowledged: 0,
             own_window: None,
+            most_window: u32::MAX,
             heard: None,
         }
     }
@@ -100,11 +103,17 @@ impl Link {
 
     /// Tells the peer how much may be under way before it is acknowledged.
     pub(crate) fn announce_window(&mut self, size: u32) -> Result<(), Error> {
+        let size = size.min(self.most_window);
         if self.own_window == Some(size) {
             return Ok(());
         }
         self.own_window = Some(size);
         self.control(RtmpMessage::WindowAcknowledgement { size })
+    }
+
+    /// Announces windows of `size` bytes at most.
+    pub(crate) fn limit_window(&mut self, size: u32) {
+        self.most_window = size;
     }
 
     /// Sends in chunks of `size` bytes (1 to 2^31 - 1) from here on.

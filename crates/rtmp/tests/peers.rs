@@ -274,6 +274,19 @@ fn acknowledgements_count_on_where_the_number_wraps() {
 }
 
 #[test]
+fn a_server_that_proposes_a_large_window_is_asked_for_a_smaller_one() {
+    for (proposed, agreed) in [(5_000_000_u32, 262_144), (1000, 1000)] {
+        let mut client = Client::connecting();
+        let mut bandwidth = proposed.to_be_bytes().to_vec();
+        bandwidth.push(2);
+        client.push(&message(2, 6, 0, 0, &bandwidth)).unwrap();
+        let said = support::read_by_rml(&client.written);
+        let window = rml_rtmp::messages::RtmpMessage::WindowAcknowledgement { size: agreed };
+        assert_eq!(said, [window]);
+    }
+}
+
+#[test]
 fn our_client_says_what_ffmpeg_says_in_its_order() {
     let mut client = Client::connecting();
     let null = amf0::Value::Null;

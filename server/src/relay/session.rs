@@ -27,6 +27,9 @@ pub(super) struct Context<'a> {
     pub(super) source: &'a mut watch::Receiver<Source>,
     /// The last broadcast that the target has had units of, if any.
     pub(super) served: &'a mut Option<Arc<Broadcast>>,
+    /// Whether missing acknowledgements end a connection: once, so that a destination
+    /// with a strange notion of them is not connected to again and again.
+    pub(super) heeds_acks: &'a mut bool,
 }
 
 /// How a connection ended.
@@ -61,7 +64,7 @@ pub(super) async fn run(context: Context<'_>, url: rtmp::Url, socket: Box<dyn St
             unflushed: false,
             busy_since: None,
         },
-        acknowledged: 0,
+        heard: Heard::new(now),
         sending: Sending::default(),
         feed: None,
         live_since: None,
@@ -81,8 +84,8 @@ struct Session<'a> {
     context: Context<'a>,
     session: ClientSession,
     wire: Wire,
-    /// As the destination said last.
-    acknowledged: u64,
+    /// What the destination says it has.
+    heard: Heard,
     sending: Sending,
     /// What is sent, once the destination has consented.
     feed: Option<Feed>,
@@ -154,12 +157,9 @@ impl Session<'_> {
                 ClientOutput::Event(_) => {}
             }
         }
-        let acknowledged = self.session.acknowledged().unwrap_or(0);
-        if acknowledged > self.acknowledged {
-            self.context
-                .status
-                .acknowledged(acknowledged - self.acknowledged);
-            self.acknowledged = acknowledged;
+        if let Some(total) = self.session.acknowledged() {
+            let more = self.heard.note(total, Instant::now());
+            self.context.status.acknowledged(more);
         }
         Ok(())
     }
@@ -240,6 +240,7 @@ impl Session<'_> {
             }
             Ok(Moved::Wrote(count)) => {
                 self.context.status.sent(count);
+                self.heard.sent += count as u64;
                 Ok(())
             }
             Ok(Moved::Flushed) => Ok(()),
@@ -259,6 +260,13 @@ impl Session<'_> {
                 "the destination does not take the stream: {} of {} bytes within {STALL:?}",
                 self.wire.written,
                 self.wire.out.len()
+            )));
+        }
+        if *self.context.heeds_acks && self.heard.stopped(now) {
+            *self.context.heeds_acks = false;
+            return Err(Failure::passing(format!(
+                "the destination acknowledges nothing any more: {} bytes within {DEAF:?}",
+                self.heard.sent - self.heard.total
             )));
         }
         let behind = self.feed.as_mut().map_or(0, Feed::behind);
@@ -324,6 +332,51 @@ fn rejected(code: &str, description: &str) -> Failure {
     match code.rsplit('.').next() {
         Some(last) if troubled.contains(&last) => Failure::passing(text),
         _ => Failure::refused(text),
+    }
+}
+
+/// What a destination acknowledges in RTMP, which a hung one does not, though its
+/// kernel or a proxy before it may take megabytes.
+#[derive(Debug)]
+struct Heard {
+    sent: u64,
+    total: u64,
+    at: Instant,
+    /// Acknowledgements in a row that came after about as many bytes each.
+    regular: u32,
+    /// Bytes between the last two.
+    step: u64,
+}
+
+impl Heard {
+    fn new(now: Instant) -> Self {
+        Self {
+            sent: 0,
+            total: 0,
+            at: now,
+            regular: 0,
+            step: 0,
+        }
+    }
+
+    /// Notes a total; gives how much of it is new.
+    fn note(&mut self, total: u64, now: Instant) -> u64 {
+        // A destination may say anything.
+        let more = total.min(self.sent).saturating_sub(self.total);
+        if more > 0 {
+            self.total += more;
+            self.at = now;
+            let alike = more <= 2 * self.step && self.step <= 2 * more;
+            self.regular = if alike { self.regular + 1 } else { 0 };
+            self.step = more;
+        }
+        more
+    }
+
+    /// Whether one that acknowledged in a rhythm of its own does so no more, for
+    /// long and by much.
+    fn stopped(&self, now: Instant) -> bool {
+        self.regular >= A_RHYTHM && now >= self.at + DEAF && self.sent - self.total > 3 * self.step
     }
 }
 
@@ -401,7 +454,12 @@ impl Wire {
 const TICK: Duration = Duration::from_millis(500);
 
 /// What was handed to a destination has to be gone after this.
-const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(4);
+
+/// Time without an acknowledgement from one that sent them regularly.
+const DEAF: Duration = Duration::from_secs(8);
+/// Acknowledgements that make a rhythm.
+const A_RHYTHM: u32 = 4;
 
 /// Further behind than this, in ticks of 90 kHz, the present is worth more than
 /// the past.
@@ -424,3 +482,39 @@ const MOST_KEPT: usize = 128 << 10;
 
 /// Destinations say little.
 const READ: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_that_stops_acknowledging_is_told_from_one_that_never_began() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut never = Heard::new(start);
+        never.sent = 1 << 30;
+        assert!(!never.stopped(at(1000)));
+        let mut heard = Heard::new(start);
+        for second in 1..=6 {
+            heard.sent += 100_000;
+            // The fourth claims more than there was.
+            let total = if second == 4 {
+                u64::MAX
+            } else {
+                100_000 * second
+            };
+            assert_eq!(heard.note(total, at(second)), 100_000);
+        }
+        // Nothing is sent: nothing can be acknowledged.
+        assert!(!heard.stopped(at(60)));
+        heard.sent += 300_000;
+        assert!(!heard.stopped(at(60)));
+        heard.sent += 1;
+        assert!(heard.stopped(at(60)) && !heard.stopped(at(13)));
+        assert_eq!(heard.note(700_000, at(61)), 100_000);
+        assert!(!heard.stopped(at(68)));
+        // Another rhythm begins.
+        heard.note(710_000, at(69));
+        assert!(!heard.stopped(at(100)));
+    }
+}

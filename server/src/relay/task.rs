@@ -48,6 +48,7 @@ impl Task {
     async fn keep_on(&mut self, url: &Url) {
         let mut backoff = Backoff::default();
         let mut served: Option<Arc<Broadcast>> = None;
+        let mut heeds_acks = true;
         let mut last_live: Option<Instant> = None;
         loop {
             while !matches!(*self.source.borrow_and_update(), Source::Live(_)) {
@@ -58,7 +59,8 @@ impl Task {
                 self.changed(LOOK).await;
             }
             self.status.connecting(backoff.attempt());
-            let trying = AssertUnwindSafe(self.once(url, &mut served)).catch_unwind();
+            let trying =
+                AssertUnwindSafe(self.once(url, &mut served, &mut heeds_acks)).catch_unwind();
             let ended = trying.await.unwrap_or_else(|_| {
                 self.app.metrics.panics.relay.fetch_add(1, Ordering::Relaxed);
                 error!(stream = %self.stream, target = %self.target.name, "a relay panicked; it is begun anew");
@@ -109,7 +111,12 @@ impl Task {
     }
 
     /// One connection, from the name server to the goodbye.
-    async fn once(&mut self, url: &Url, served: &mut Option<Arc<Broadcast>>) -> Ended {
+    async fn once(
+        &mut self,
+        url: &Url,
+        served: &mut Option<Arc<Broadcast>>,
+        heeds_acks: &mut bool,
+    ) -> Ended {
         let app = Arc::clone(&self.app);
         let connecting = super::connect::connect(url, app.config.relay.allow_private, &app.tls);
         let mut source = self.source.clone();
@@ -134,6 +141,7 @@ impl Task {
             status: &self.status,
             source: &mut self.source,
             served,
+            heeds_acks,
         };
         session::run(context, url.clone(), socket).await
     }

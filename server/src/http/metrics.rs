@@ -361,6 +361,12 @@ fn relays(app: &App, page: &mut Page) {
         "How far a target is behind the publisher.",
         &|relay| relay.lag.as_secs_f64(),
     );
+    family(
+        "weir_relay_uptime_seconds",
+        "gauge",
+        "How long a target has been live in one go.",
+        &|relay| relay.up.unwrap_or_default().as_secs_f64(),
+    );
     let name = "weir_relay_state";
     page.family(name, "gauge", "1 for what a target is doing.");
     for (stream, relays) in &all {

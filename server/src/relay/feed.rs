@@ -107,9 +107,16 @@ impl Feed {
     pub(super) fn tracks(&mut self, config: &Arc<TrackConfig>) -> &Tracks {
         self.tracks.set(config);
         if matches!(self.reading, Reading::Source(_)) {
-            let mut all = self.broadcast.tracks();
-            all.set(config);
-            self.tracks = all;
+            // Of a track that was given, its units tell: what is published by
+            // now may be another configuration, which has its turn later.
+            let published = self.broadcast.tracks();
+            for track in [Track::Video, Track::Audio] {
+                if self.tracks.get(track).is_none()
+                    && let Some(config) = published.get(track)
+                {
+                    self.tracks.set(config);
+                }
+            }
         }
         &self.tracks
     }

@@ -15,7 +15,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 #[track_caller]
-fn complains(arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) {
+fn complains(arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) -> String {
     let output = run(arguments, environment);
     let said = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -23,6 +23,7 @@ fn complains(arguments: &[&str], environment: &[(&str, &str)], words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?} in {said}");
     }
+    said
 }
 
 #[test]
@@ -76,6 +77,36 @@ fn a_file_is_named_with_the_line_and_an_unknown_field_is_refused() {
         &[],
         &["nowhere.toml"],
     );
+}
+
+#[test]
+fn a_relay_target_is_named_without_its_key() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("weir.toml");
+    let path = file.to_string_lossy();
+    let cases = [
+        ("url = \"http://host/app/hush\"", "relay.target[1].url"),
+        (
+            "url = \"rtmp://me:hush@host/app/hush\"",
+            "relay.target[1].url",
+        ),
+        ("url = \"rtmp://host/hush\"", "relay.target[1].url"),
+        ("url = \"rtmp:///app/hush\"", "relay.target[1].url"),
+        ("key = \"hush\"", "relay.target[1]"),
+        ("url = \"rtmp://host/app/hush\"\nrung = \"1p\"", "1p"),
+        ("url = \"rtmp://host/app/hush\"\nkeys = \"hush\"", "keys"),
+    ];
+    for (settings, word) in cases {
+        let target = format!("[[relay.target]]\nname = \"mine\"\n{settings}\n");
+        std::fs::write(&file, target).expect("a file");
+        for command in [
+            &["serve", "--config", &path][..],
+            &["config", "check", &path],
+        ] {
+            let said = complains(command, &[], &["relay.target", word]);
+            assert!(!said.contains("hush"), "{said}");
+        }
+    }
 }
 
 #[test]

@@ -1,47 +1,15 @@
 //! `weir publish` and `weir play` through stunnel: who is believed, who is not,
 //! and what is said then.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use crate::harness::certificates::{Authority, Pair};
+use crate::harness::destinations::Stunnel;
 use crate::harness::server::{Server, weir};
 use crate::harness::show::Show;
 use crate::harness::sources::{bundled_clip, test_picture};
-use crate::harness::tools::{Running, tool};
+use crate::harness::tools::Running;
 use crate::harness::{SMALL_LADDER, until};
-
-/// stunnel in front of a server; more of its configuration may follow.
-struct Stunnel {
-    port: u16,
-    _running: Running,
-    _dir: tempfile::TempDir,
-}
-
-impl Stunnel {
-    fn start(to: &str, pair: &Pair, more: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port")
-            .port();
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("stunnel.conf");
-        let (cert, key) = (pair.cert.display(), pair.key.display());
-        let config = format!(
-            "foreground = yes\npid =\n[front]\naccept = 127.0.0.1:{port}\nconnect = {to}\ncert = {cert}\nkey = {key}\n{more}"
-        );
-        std::fs::write(&file, config).expect("a file");
-        let running = Running::start(tool("stunnel").arg(&file));
-        until("stunnel to listen", || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Self {
-            port,
-            _running: running,
-            _dir: dir,
-        }
-    }
-}
 
 fn publish(url: &str, ca: Option<&Path>) -> Running {
     with_ca(weir().arg("publish").arg(bundled_clip()).arg(url), ca)

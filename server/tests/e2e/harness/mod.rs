@@ -1,13 +1,17 @@
 //! Starts servers, publishers and viewers, and waits for what they do.
 
 pub(crate) mod certificates;
+pub(crate) mod destinations;
 pub(crate) mod http;
+pub(crate) mod messages;
 pub(crate) mod peer;
 pub(crate) mod playlist;
+pub(crate) mod relays;
 pub(crate) mod server;
 pub(crate) mod show;
 pub(crate) mod sources;
 pub(crate) mod tools;
+pub(crate) mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -111,7 +111,8 @@ pub(crate) fn number(value: f64) -> Vec<u8> {
     [&[0][..], &value.to_be_bytes()].concat()
 }
 
-fn pair(name: &str, value: &[u8]) -> Vec<u8> {
+/// A field of an AMF0 object.
+pub(crate) fn pair(name: &str, value: &[u8]) -> Vec<u8> {
     [&(name.len() as u16).to_be_bytes(), name.as_bytes(), value].concat()
 }
 

@@ -50,8 +50,23 @@ impl Server {
         Self::start_in(tempfile::tempdir().expect("a directory"), config, flags)
     }
 
+    /// As [`Server::configured`], with everything in the log that can be.
+    pub(crate) fn talkative(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::launch(dir, config, &["--auth", "open"], &[("RUST_LOG", "trace")])
+    }
+
     /// As [`Server::start`], with the data an earlier server left.
     pub(crate) fn start_in(dir: tempfile::TempDir, config: &str, flags: &[&str]) -> Self {
+        Self::launch(dir, config, flags, &[])
+    }
+
+    fn launch(
+        dir: tempfile::TempDir,
+        config: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let file = dir.path().join("weir.toml");
         let left = std::fs::read_to_string(dir.path().join("data/weir.ports.json")).ok();
         std::fs::write(&file, config).expect("a configuration file");
@@ -67,6 +82,7 @@ impl Server {
             ])
             .arg(dir.path().join("data"));
         command.arg("--config").arg(file).args(flags);
+        command.envs(environment.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::server::listen;
-use super::until;
+use super::{pause, until};
 
 /// A program of the test group, or a failure that says how to get it.
 #[track_caller]
@@ -172,6 +174,17 @@ impl Running {
 
     pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name);
+    }
+
+    /// Asks it to end and gives it a second. No failure is reported.
+    pub(crate) fn terminate(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        for _ in 0..50 {
+            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                break;
+            }
+            pause();
+        }
     }
 }
 

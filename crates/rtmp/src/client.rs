@@ -286,11 +286,10 @@ impl ClientSession {
         match command.name.as_str() {
             "_result" => self.result(&command),
             "_error" => {
-                // releaseStream and FCPublish are courtesies: servers that do
-                // not know them say so and go on.
-                if ![RELEASE_STREAM, FC_PUBLISH].contains(&command.transaction)
-                    && !matches!(self.state, State::Ready(_))
-                {
+                // releaseStream, FCPublish and _checkbw are courtesies: servers
+                // that do not know them say so and go on.
+                let asked = [CONNECT, CREATE_STREAM, PUBLISH, 0.0];
+                if asked.contains(&command.transaction) && !matches!(self.state, State::Ready(_)) {
                     self.rejected(&command);
                 }
                 Ok(())

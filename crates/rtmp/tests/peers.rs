@@ -248,7 +248,9 @@ fn answers_with_transaction_zero_and_refused_courtesies_are_understood() {
     client.told("_result", 0.0, &[null.clone(), null.clone()]);
     client.told("_error", 2.0, std::slice::from_ref(&null));
     client.told("_result", 3.0, &[null.clone(), amf0::Value::Undefined]);
+    // Its answer is _checkbw, number 8.
     client.told("onBWDone", 0.0, std::slice::from_ref(&null));
+    client.told("_error", 8.0, std::slice::from_ref(&null));
     client.told("_result", 0.0, &[null.clone(), 1.0.into()]);
     let start = support::object(&[
         ("level", "status".into()),

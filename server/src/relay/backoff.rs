@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-/// Waits that double from one second to thirty, each a quarter longer or shorter
-/// by chance: targets that fell together do not come back together.
+/// Waits that double from one second to thirty, each shorter by chance, by up to
+/// a quarter: targets that fell together do not come back together.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     /// Tries since the last reset.
@@ -37,8 +37,9 @@ impl Backoff {
 }
 
 fn jittered(wait: Duration) -> Duration {
-    let by: f64 = rand::rng().random_range(-JITTER..=JITTER);
-    wait.mul_f64(1.0 + by).min(LONGEST)
+    // Never longer: what is cut off at the longest wait would be no chance at all.
+    let by: f64 = rand::rng().random_range(0.0..=JITTER);
+    wait.mul_f64(1.0 - by)
 }
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -55,18 +56,19 @@ mod tests {
         let mut backoff = Backoff::default();
         for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
             let wait = backoff.next().as_secs_f64();
-            let range = expected * 0.74..=f64::min(expected * 1.26, 30.0);
+            let range = expected * 0.74..=expected;
             assert!(range.contains(&wait), "{wait} for {expected}");
         }
         assert_eq!(backoff.attempt(), 8);
         backoff.reset();
-        assert!(backoff.next().as_secs_f64() < 1.3);
+        assert!(backoff.next().as_secs_f64() <= 1.0);
     }
 
     #[test]
     fn no_two_targets_wait_alike() {
-        let waits: std::collections::HashSet<_> =
-            (0..20).map(|_| Backoff::default().next()).collect();
-        assert!(waits.len() > 10);
+        for next in [|| Backoff::default().next(), Backoff::longest] {
+            let waits: std::collections::HashSet<_> = (0..20).map(|_| next()).collect();
+            assert!(waits.len() > 15, "{waits:?}");
+        }
     }
 }

@@ -159,7 +159,7 @@ impl Feed {
             self.tracks.set(&packet.unit.config);
         }
         self.held.push_back(packet);
-        self.begun |= self.complete();
+        self.begun = self.begun || self.complete();
     }
 
     /// Whether all announced tracks are known, or have been waited for enough.
@@ -179,7 +179,9 @@ impl Feed {
             (Some(first), Some(last)) => last.at().saturating_sub(first.at()) >= LONGEST_WAIT,
             _ => false,
         };
-        (video && audio) || waited || self.held.len() >= MOST_HELD
+        let bytes: usize = self.held.iter().map(|packet| packet.unit.data.len()).sum();
+        let much = self.held.len() >= MOST_HELD || bytes >= MOST_HELD_BYTES;
+        (video && audio) || waited || much
     }
 
     /// The ring is closed. A rung's may be because of a failure.
@@ -202,3 +204,5 @@ impl Feed {
 const LONGEST_WAIT: u64 = 90_000;
 /// Units held meanwhile: more than a second of the busiest stream.
 const MOST_HELD: usize = 256;
+/// And their bytes: a second of 32 Mbit/s. They stay when the ring has let them go.
+const MOST_HELD_BYTES: usize = 4 << 20;

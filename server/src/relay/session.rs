@@ -69,6 +69,7 @@ pub(super) async fn run(context: Context<'_>, url: rtmp::Url, socket: Box<dyn St
         feed: None,
         live_since: None,
         sent_at: now,
+        said: 0,
         tick,
     };
     let failure = session.drive().await.err();
@@ -92,6 +93,8 @@ struct Session<'a> {
     live_since: Option<Instant>,
     /// When the last unit was.
     sent_at: Instant,
+    /// Bytes that the destination has sent since the last look.
+    said: usize,
     /// A look at what no event tells.
     tick: Interval,
 }
@@ -234,6 +237,14 @@ impl Session<'_> {
                 Err(Failure::passing("the destination closed the connection"))
             }
             Ok(Moved::Read(input)) => {
+                self.said += input.len();
+                if self.said > MOST_SAID {
+                    // Reading comes before writing and before the clock, and some
+                    // of it wants an answer: it would never end.
+                    return Err(Failure::passing(
+                        "the destination sends more than it has to say",
+                    ));
+                }
                 let now = Instant::now().into_std();
                 let taken = self.session.handle_input(now, &input);
                 taken.map_err(|error| Failure::passing(error.to_string()))
@@ -251,6 +262,7 @@ impl Session<'_> {
     /// Looks at the clock.
     fn look(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
+        self.said = 0;
         let asked = self.session.handle_timeout(now.into_std());
         asked.map_err(|error| Failure::passing(format!("the destination gave {error}")))?;
         if let Some(since) = self.wire.busy_since
@@ -482,6 +494,10 @@ const MOST_KEPT: usize = 128 << 10;
 
 /// Destinations say little.
 const READ: usize = 2048;
+
+/// Bytes of a destination between two looks at the clock: a thousand times what
+/// the busiest say.
+const MOST_SAID: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

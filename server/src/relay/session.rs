@@ -114,16 +114,19 @@ impl Session<'_> {
         loop {
             self.outputs()?;
             let source = self.context.source.borrow_and_update().clone();
+            self.follow(&source)?;
+            if self.wire.is_idle() {
+                self.fill()?;
+            }
+            // After the last look at the feed: nothing wakes up who has read all.
             if source.over(Instant::now()) {
                 let since = *over_since.get_or_insert_with(Instant::now);
                 let drained = self.feed.as_ref().is_none_or(Feed::over) && self.wire.is_idle();
                 if self.live_since.is_none() || drained || since.elapsed() >= LONGEST_DRAIN {
                     return self.goodbye().await;
                 }
-            }
-            self.follow(&source)?;
-            if self.wire.is_idle() {
-                self.fill()?;
+            } else {
+                over_since = None;
             }
             let wake = tokio::select! {
                 biased;

@@ -54,6 +54,8 @@ enum Source {
     /// The publisher is lost and may return until then.
     Away(Instant),
     Over,
+    /// The relay has seen that it is over, and ends: it cannot be taken up again.
+    Done,
 }
 
 impl Source {
@@ -61,7 +63,7 @@ impl Source {
         match self {
             Self::Live(_) => false,
             Self::Away(until) => now >= *until,
-            Self::Over => true,
+            Self::Over | Self::Done => true,
         }
     }
 }
@@ -117,12 +119,9 @@ impl Relays {
         for target in targets {
             let held = before
                 .iter()
-                .position(|relay| *relay.target == target && !relay.task.is_finished());
+                .position(|relay| *relay.target == target && relay.take_up(broadcast));
             if let Some(place) = held {
                 let relay = before.swap_remove(place);
-                relay
-                    .source
-                    .send_replace(Source::Live(Arc::clone(broadcast)));
                 info!(%stream, target = %target.name, "relay goes on with the publisher that is back");
                 relays.push(relay);
                 continue;
@@ -132,7 +131,7 @@ impl Relays {
         }
         for relay in before {
             // Its task says goodbye by itself.
-            relay.source.send_replace(Source::Over);
+            relay.end();
         }
         if !relays.is_empty() {
             streams.insert(stream.clone(), relays);
@@ -180,7 +179,7 @@ impl Relays {
     /// had its time.
     pub(crate) async fn drain(&self) {
         for relay in self.lock().values().flatten() {
-            relay.source.send_replace(Source::Over);
+            relay.end();
         }
         let going = || {
             let streams = self.lock();
@@ -210,6 +209,7 @@ impl Relay {
             target: Arc::clone(&target),
             status: Arc::clone(&status),
             source: receiver,
+            ending: source.clone(),
         };
         Self {
             target,
@@ -217,5 +217,27 @@ impl Relay {
             source,
             task: tokio::spawn(task.run()),
         }
+    }
+
+    /// Goes on with `broadcast`, unless its task ends just now.
+    fn take_up(&self, broadcast: &Arc<Broadcast>) -> bool {
+        !self.task.is_finished()
+            && self.source.send_if_modified(|now| {
+                let goes_on = !matches!(now, Source::Done);
+                if goes_on {
+                    *now = Source::Live(Arc::clone(broadcast));
+                }
+                goes_on
+            })
+    }
+
+    fn end(&self) {
+        self.source.send_if_modified(|now| {
+            let goes_on = !matches!(now, Source::Done);
+            if goes_on {
+                *now = Source::Over;
+            }
+            goes_on
+        });
     }
 }

@@ -199,7 +199,7 @@ impl Session<'_> {
                 self.feed = Some(feed.map_err(|why| no_rung(&why))?);
             }
             Source::Away(_) => self.context.status.holding(true),
-            Source::Over => {}
+            Source::Over | Source::Done => {}
         }
         Ok(())
     }

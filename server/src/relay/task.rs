@@ -25,6 +25,8 @@ pub(super) struct Task {
     pub(super) target: Arc<Target>,
     pub(super) status: Arc<Status>,
     pub(super) source: watch::Receiver<Source>,
+    /// The other end, to say that it was heeded.
+    pub(super) ending: watch::Sender<Source>,
 }
 
 impl Task {
@@ -36,7 +38,7 @@ impl Task {
             Err(why) => {
                 warn!(stream = %self.stream, target = %target.name, reason = %why, "relay refused");
                 self.status.failed(why.clone(), true, None);
-                while !self.over() {
+                while !self.ends() {
                     self.changed(Duration::MAX).await;
                 }
             }
@@ -52,7 +54,7 @@ impl Task {
         let mut last_live: Option<Instant> = None;
         loop {
             while !matches!(*self.source.borrow_and_update(), Source::Live(_)) {
-                if self.over() {
+                if self.ends() {
                     return;
                 }
                 self.status.holding(false);
@@ -77,7 +79,7 @@ impl Task {
             }
             let Some(failure) = ended.failure else {
                 // It may have come back while the destination was told.
-                if self.over() {
+                if self.ends() {
                     return;
                 }
                 continue;
@@ -101,7 +103,7 @@ impl Task {
             self.status
                 .failed(failure.why, refused, Some(next_try.into_std()));
             while Instant::now() < next_try {
-                if self.over() {
+                if self.ends() {
                     return;
                 }
                 self.changed(next_try.saturating_duration_since(Instant::now()))
@@ -146,20 +148,24 @@ impl Task {
         session::run(context, url.clone(), socket).await
     }
 
-    fn over(&self) -> bool {
-        self.source.borrow().over(Instant::now())
+    /// Whether the stream is over. What is said of it after that comes too late:
+    /// a publisher that is back is sent on by another task.
+    fn ends(&self) -> bool {
+        self.ending.send_if_modified(|now| {
+            let over = now.over(Instant::now());
+            if over {
+                *now = Source::Done;
+            }
+            over
+        })
     }
 
     /// Resolves when there is news of the publisher, or after `most`.
     async fn changed(&mut self, most: Duration) {
         let most = most.min(LOOK);
         tokio::select! {
-            changed = self.source.changed() => {
-                if changed.is_err() {
-                    // Nobody is left to tell; what was said last counts.
-                    sleep(most).await;
-                }
-            }
+            // The other end is held here as well.
+            _ = self.source.changed() => {}
             () = sleep(most) => {}
         }
     }
@@ -171,7 +177,7 @@ async fn over(source: &mut watch::Receiver<Source>) {
         let until = match &*source.borrow_and_update() {
             Source::Live(_) => None,
             Source::Away(until) => Some(*until),
-            Source::Over => return,
+            Source::Over | Source::Done => return,
         };
         let passed = async {
             match until {

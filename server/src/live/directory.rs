@@ -107,6 +107,13 @@ impl Directory {
         current.publisher.present().then(|| Arc::clone(current))
     }
 
+    /// Whether `broadcast` is the latest that its name was claimed for.
+    pub(crate) fn is_latest(&self, broadcast: &Arc<Broadcast>) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(broadcast.name());
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.current, broadcast))
+    }
+
     /// Whether a broadcast answers for `name`.
     pub(crate) fn knows(&self, name: &StreamName) -> bool {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);

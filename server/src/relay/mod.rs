@@ -114,6 +114,10 @@ impl Relays {
         let stream = broadcast.name();
         let targets = target::targets(&app.config.relay, stream, query);
         let mut streams = self.lock();
+        if !app.directory.is_latest(broadcast) {
+            // Another publisher took its place before it came here, and has begun.
+            return;
+        }
         let mut before = streams.remove(stream).unwrap_or_default();
         let mut relays = Vec::with_capacity(targets.len());
         for target in targets {

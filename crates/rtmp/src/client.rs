@@ -396,19 +396,20 @@ impl ClientSession {
 
     /// Text of a server, fit for a log: servers repeat keys in their complaints.
     fn presentable(&self, text: &str) -> String {
-        let key = self.config.url.key();
-        let name = key.split('?').next().unwrap_or(key);
-        let mut text = text.to_owned();
-        if key.len() >= MIN_SECRET {
-            text = text.replace(key, "***");
-        }
-        if name.len() >= MIN_SECRET {
-            text = text.replace(name, "***");
-        }
-        text.chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_TEXT)
-            .collect()
+        // Before the key is looked for: it would be whole again without them.
+        let text = text.chars().filter(|c| !c.is_control()).collect();
+        let (key, app) = (self.config.url.key(), self.config.url.app());
+        let (name, query) = key.split_once('?').unwrap_or((key, ""));
+        let (_, app_query) = app.split_once('?').unwrap_or((app, ""));
+        let values = [query, app_query].into_iter().flat_map(|query| {
+            let pairs = query.split('&');
+            // A "1" says nothing.
+            let values = pairs.filter_map(|pair| Some(pair.split_once('=')?.1));
+            values.filter(|value| value.len() >= MIN_SECRET)
+        });
+        let whole = [key, app_query, query, name].into_iter().chain(values);
+        let text = whole.fold(text, masked);
+        text.chars().take(MAX_TEXT).collect()
     }
 
     /// Sends a command that names the stream.
@@ -424,6 +425,28 @@ impl ClientSession {
             self.events.push_back(ClientEvent::Closed);
         }
     }
+}
+
+/// `text` without `secret`: wherever it stands, or, when it is so short that other
+/// words may contain it, where it is a word.
+fn masked(text: String, secret: &str) -> String {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let stands = |at: usize| {
+        secret.len() >= MIN_SECRET
+            || !text[..at].ends_with(word) && !text[at + secret.len()..].starts_with(word)
+    };
+    if secret.is_empty() || !text.contains(secret) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for (at, _) in text.match_indices(secret).filter(|(at, _)| stands(*at)) {
+        shown.push_str(&text[from..at]);
+        shown.push_str("***");
+        from = at + secret.len();
+    }
+    shown.push_str(&text[from..]);
+    shown
 }
 
 impl fmt::Debug for ClientSession {
@@ -457,8 +480,7 @@ const AUDIO_CSID: u8 = 4;
 const VIDEO_CSID: u8 = 6;
 const PUBLISH_CSID: u8 = 8;
 
-/// A stream name shorter than this hides nothing, and masking it would garble
-/// every text.
+/// A secret shorter than this may be a part of any word.
 const MIN_SECRET: usize = 8;
 /// Characters kept of what a server says.
 const MAX_TEXT: usize = 256;

@@ -160,7 +160,7 @@ fn a_refusal_reaches_our_client_in_words() {
         ..ServerConfig::default()
     });
     server.accept = false;
-    let mut client = Client::new("rtmp://localhost/stream/key");
+    let mut client = Client::new("rtmp://localhost/stream/hush");
     let mut carried = 0;
     run(&mut client, &mut server, 1000, &mut carried);
     server
@@ -237,6 +237,37 @@ fn a_refusal_never_repeats_the_key() {
             ],
             "{name}"
         );
+    }
+}
+
+#[test]
+fn no_part_of_the_url_that_is_secret_is_repeated() {
+    let cases = [
+        (
+            "live?pass=hush-hush/kk-1?t=shh&on=1",
+            "no kk-1 at live?pass=hush-hush: t=shh&on=1; 1 hush-hush",
+            "no *** at live?***: ***; 1 ***",
+        ),
+        (
+            "live/kk-1",
+            "kk-10 and kk-1, but kk-1: kk\u{1}-1",
+            "kk-10 and ***, but ***: ***",
+        ),
+        ("live/long-secret", "xlong-secretx", "x***x"),
+        ("live/on", "only one on", "only one ***"),
+    ];
+    for (path, words, shown) in cases {
+        let mut client = Client::new(&format!("rtmp://host/{path}"));
+        let mut hello = vec![3];
+        hello.extend(&client.written[1..]);
+        hello.extend(&client.written[1..]);
+        client.push(&hello).unwrap();
+        let info = support::object(&[("description", words.into())]);
+        client.told("_error", 1.0, &[amf0::Value::Null, info]);
+        let [ClientEvent::Rejected { description, .. }, _] = &client.events[..] else {
+            panic!("{:?}", client.events);
+        };
+        assert_eq!(description, shown);
     }
 }
 

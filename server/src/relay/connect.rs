@@ -1,12 +1,13 @@
 //! A connection to a target, if it is where targets may be.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use rtmp::Url;
 use socket2::SockRef;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Failure;
@@ -52,8 +53,8 @@ pub(super) async fn connect(
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = match timeout(LOOKUP, lookup_host((host, port))).await {
-        Ok(Ok(found)) => found.take(MOST_ADDRESSES).collect::<Vec<_>>(),
+    let found = match timeout(LOOKUP, look_up(host.to_owned(), port)).await {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => {
             return Err(Failure::passing(format!("{host} has no address: {error}")));
         }
@@ -67,6 +68,20 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         true => Err(Failure::passing(format!("{host} has no address"))),
         false => Ok(found),
     }
+}
+
+/// Asks the system, which blocks a thread for as long as the name servers are
+/// silent, longer than anybody waits here. Those threads are everybody's, publishers'
+/// keys are checked on them: relays take a part of them.
+async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static PLACES: Semaphore = Semaphore::const_new(MOST_LOOKUPS);
+    let place = PLACES.acquire().await.map_err(io::Error::other)?;
+    let looked = tokio::task::spawn_blocking(move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        drop(place);
+        Ok(found?.take(MOST_ADDRESSES).collect())
+    });
+    looked.await.map_err(io::Error::other)?
 }
 
 /// The first of `addresses` that answers.
@@ -98,6 +113,9 @@ fn set_up(socket: TcpStream) -> io::Result<TcpStream> {
 
 /// Time for the name server.
 const LOOKUP: Duration = Duration::from_secs(10);
+
+/// Of all relays at once: a quarter of tokio's threads for what blocks.
+const MOST_LOOKUPS: usize = 128;
 
 /// Addresses of one host that are tried in turn.
 const MOST_ADDRESSES: usize = 4;

@@ -324,8 +324,9 @@ impl Signals {
     }
 }
 
-/// Files beside connections: listeners, the log, keys, the runtime's own.
-const OTHER_FILES: usize = 64;
+/// Files beside connections: listeners, the log, keys, the runtime's own, and
+/// relays to some hundred targets.
+const OTHER_FILES: usize = 1024;
 
 /// Bound on an orderly end: a ladder codes what its ring holds in less.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);

@@ -397,7 +397,7 @@ impl ClientSession {
     /// Text of a server, fit for a log: servers repeat keys in their complaints.
     fn presentable(&self, text: &str) -> String {
         // Before the key is looked for: it would be whole again without them.
-        let text = text.chars().filter(|c| !c.is_control()).collect();
+        let text = text.chars().filter(|c| !is_invisible(*c)).collect();
         let (key, app) = (self.config.url.key(), self.config.url.app());
         let (name, query) = key.split_once('?').unwrap_or((key, ""));
         let (_, app_query) = app.split_once('?').unwrap_or((app, ""));
@@ -425,6 +425,12 @@ impl ClientSession {
             self.events.push_back(ClientEvent::Closed);
         }
     }
+}
+
+/// Control characters, and those that break or turn round a line.
+fn is_invisible(c: char) -> bool {
+    let breaks = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || breaks
 }
 
 /// `text` without `secret`: wherever it stands, or, when it is so short that other

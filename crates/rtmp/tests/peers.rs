@@ -250,7 +250,7 @@ fn no_part_of_the_url_that_is_secret_is_repeated() {
         ),
         (
             "live/kk-1",
-            "kk-10 and kk-1, but kk-1: kk\u{1}-1",
+            "kk-10 and kk-1, but kk-1: kk\u{1}-1\u{202e}",
             "kk-10 and ***, but ***: ***",
         ),
         ("live/long-secret", "xlong-secretx", "x***x"),

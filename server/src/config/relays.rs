@@ -61,11 +61,17 @@ impl Reader<'_> {
                         return Err(self.bad_url(item, "url", &error));
                     }
                     preset.server.clone_from(url);
-                    preset.rung = rung;
+                    preset.rung = rung.or_else(|| preset.rung.take());
                     return self.no_stream(item, stream.as_ref());
                 }
             },
             (None, None, Some(preset)) => {
+                if rung.is_none() {
+                    self.problems.push(Problem::Contradiction(format!(
+                        "{} ({}): this says nothing about the preset {name:?}; expected url, key or rung",
+                        item.setting, item.origin,
+                    )));
+                }
                 preset.rung = rung;
                 return self.no_stream(item, stream.as_ref());
             }
@@ -83,8 +89,13 @@ impl Reader<'_> {
         let url = match read {
             Ok(url) => url,
             Err(error) => {
-                let key = if url.is_some() { "url" } else { "key" };
-                return Err(self.bad_url(item, key, &error));
+                let server = url.as_ref().map(|url| rtmp::Url::join(url, "key"));
+                let server_is_good = !matches!(server, Some(Err(_)));
+                let at_fault = match key.is_some() && server_is_good {
+                    true => "key",
+                    false => "url",
+                };
+                return Err(self.bad_url(item, at_fault, &error));
             }
         };
         let twin = |other: &RelayTarget| {

@@ -295,6 +295,18 @@ fn a_bad_relay_target_is_refused_without_telling_its_key() {
         ],
     );
     told(
+        "[[relay.target]]\nname = \"mine\"\nurl = \"rtmp://a/b\"\nkey = \"hunter2\\u0001\"\n",
+        &[&format!(
+            "relay.target[1].key = (hidden) (weir.toml:4): expected {expected}; here: a control character in the key"
+        )],
+    );
+    told(
+        "[[relay.target]]\nname = \"youtube\"\n",
+        &[
+            "relay.target[1] (weir.toml:1): this says nothing about the preset \"youtube\"; expected url, key or rung",
+        ],
+    );
+    told(
         "[[relay.target]]\nname = \"mine\"\nkey = \"hunter2\"\n",
         &[&format!(
             "relay.target[1] (weir.toml:1): url is missing; expected {expected}"

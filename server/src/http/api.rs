@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{HeaderMap, Response, StatusCode, Version, header};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -87,9 +87,10 @@ pub(super) fn answer(
     app: &App,
     question: &Question,
     peer: IpAddr,
+    version: Version,
     headers: &HeaderMap,
 ) -> Response<Body> {
-    if !is_this_machine(peer, headers) {
+    if !is_this_machine(peer, version, headers) {
         let error = "the API answers only the machine that weir runs on, asked by its loopback address and not through a proxy";
         return json(StatusCode::FORBIDDEN, &Problem { error });
     }
@@ -114,9 +115,20 @@ pub(super) fn answer(
 }
 
 /// Whether somebody on this machine asks in person. A page that a browser here
-/// shows may reach this address under a name of its own, and has an origin.
-fn is_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+/// shows may reach this address under a name of its own, and has an origin; a
+/// proxy here leaves traces: nginx, as it comes, asks in HTTP/1.0. One that leaves
+/// none is to keep `/api/` to itself.
+fn is_this_machine(peer: IpAddr, version: Version, headers: &HeaderMap) -> bool {
+    let traces = [
+        "forwarded",
+        "x-forwarded-",
+        "x-real-ip",
+        "via",
+        "cf-",
+        "sec-fetch-",
+        "true-client-ip",
+    ];
+    let traced = |name: &str| traces.iter().any(|trace| name.starts_with(trace));
     let host = headers.get(header::HOST).map(|host| host.to_str());
     let named = match host {
         Some(Ok(host)) => is_loopback(host),
@@ -126,7 +138,8 @@ fn is_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
     peer.to_canonical().is_loopback()
         && named
         && !headers.contains_key(header::ORIGIN)
-        && !forwarded.iter().any(|name| headers.contains_key(*name))
+        && version >= Version::HTTP_11
+        && !headers.keys().any(|name| traced(name.as_str()))
 }
 
 /// Whether a Host header names this machine to itself.
@@ -205,7 +218,7 @@ mod tests {
             for (name, value) in headers {
                 map.insert(*name, value.parse().unwrap());
             }
-            is_this_machine(peer.parse().unwrap(), &map)
+            is_this_machine(peer.parse().unwrap(), Version::HTTP_11, &map)
         };
         assert!(asks("127.0.0.1", &[]));
         assert!(asks("127.0.0.1", &[("host", "localhost:8000")]));
@@ -218,9 +231,18 @@ mod tests {
             ("host", "127.0.0.1.evil.example"),
             ("origin", "http://127.0.0.1:8000"),
             ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-host", "a.example"),
+            ("cf-connecting-ip", "1.1.1.1"),
+            ("sec-fetch-site", "cross-site"),
             ("forwarded", "for=127.0.0.1"),
         ] {
             assert!(!asks("127.0.0.1", &[header]), "{header:?}");
         }
+        let none = HeaderMap::new();
+        assert!(!is_this_machine(
+            "127.0.0.1".parse().unwrap(),
+            Version::HTTP_10,
+            &none
+        ));
     }
 }

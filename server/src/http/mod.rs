@@ -44,7 +44,9 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
     };
     let mut response = match *method {
         Method::GET | Method::HEAD => match &route {
-            Route::Api(question) => api::answer(&app, question, peer.ip(), headers),
+            Route::Api(question) => {
+                api::answer(&app, question, peer.ip(), request.version(), headers)
+            }
             route => get(&app, route, headers).await,
         },
         Method::OPTIONS => options(),

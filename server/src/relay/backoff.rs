@@ -29,11 +29,6 @@ impl Backoff {
     pub(super) fn reset(&mut self) {
         self.failed = 0;
     }
-
-    /// Which try in a row comes next, from 1.
-    pub(super) fn attempt(&self) -> u32 {
-        self.failed.saturating_add(1)
-    }
 }
 
 fn jittered(wait: Duration) -> Duration {
@@ -59,7 +54,6 @@ mod tests {
             let range = expected * 0.74..=expected;
             assert!(range.contains(&wait), "{wait} for {expected}");
         }
-        assert_eq!(backoff.attempt(), 8);
         backoff.reset();
         assert!(backoff.next().as_secs_f64() <= 1.0);
     }

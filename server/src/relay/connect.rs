@@ -38,7 +38,7 @@ pub(super) async fn connect(
             )));
         }
     }
-    let socket = dial(host, &addresses).await?;
+    let socket = dial(host, &in_turn(addresses)).await?;
     let socket = set_up(socket).map_err(|error| Failure::passing(format!("{host}: {error}")))?;
     if !url.is_tls() {
         return Ok(Box::new(socket));
@@ -79,9 +79,24 @@ async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let looked = tokio::task::spawn_blocking(move || {
         let found = (host.as_str(), port).to_socket_addrs();
         drop(place);
-        Ok(found?.take(MOST_ADDRESSES).collect())
+        Ok(found?.take(MOST_LOOKED_AT).collect())
     });
     looked.await.map_err(io::Error::other)?
+}
+
+/// Those that are tried, of both families in turn: one of them may lead nowhere
+/// here (RFC 8305 4).
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (preferred, other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv4() == first_is_v4);
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let pairs = std::iter::from_fn(|| match (preferred.next(), other.next()) {
+        (None, None) => None,
+        pair => Some([pair.0, pair.1]),
+    });
+    pairs.flatten().flatten().take(MOST_ADDRESSES).collect()
 }
 
 /// The first of `addresses` that answers.
@@ -117,7 +132,10 @@ const LOOKUP: Duration = Duration::from_secs(10);
 /// Of all relays at once: a quarter of tokio's threads for what blocks.
 const MOST_LOOKUPS: usize = 128;
 
-/// Addresses of one host that are tried in turn.
+/// Addresses of one host that are looked at.
+const MOST_LOOKED_AT: usize = 32;
+
+/// Those of them that are tried in turn.
 const MOST_ADDRESSES: usize = 4;
 
 /// Time for each.
@@ -128,3 +146,27 @@ const UNSENT: u32 = 16 << 10;
 
 /// A connection whose bytes are not acknowledged for so long is gone (RFC 5482).
 const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_are_tried() {
+        let of = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let tried = in_turn(of(&[
+            "[1::1]:1",
+            "[1::2]:1",
+            "[1::3]:1",
+            "[1::4]:1",
+            "1.1.1.1:1",
+        ]));
+        assert_eq!(
+            tried,
+            of(&["[1::1]:1", "1.1.1.1:1", "[1::2]:1", "[1::3]:1"])
+        );
+        assert_eq!(in_turn(of(&["1.1.1.1:1"])), of(&["1.1.1.1:1"]));
+    }
+}

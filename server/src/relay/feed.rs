@@ -61,8 +61,9 @@ impl Feed {
         })
     }
 
-    pub(super) fn broadcast(&self) -> &Arc<Broadcast> {
-        &self.broadcast
+    /// The session of its broadcast.
+    pub(super) fn session(&self) -> u64 {
+        self.broadcast.session()
     }
 
     /// Whether all was given.

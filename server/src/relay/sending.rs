@@ -35,7 +35,7 @@ pub(super) struct Sending {
     /// The last times of pictures and of sound.
     last: [i64; 2],
     told: Tracks,
-    described: Option<Tracks>,
+    described: bool,
 }
 
 impl Sending {
@@ -71,10 +71,11 @@ impl Sending {
         tracks: &Tracks,
     ) -> Result<(), rtmp::Error> {
         let both = [Track::Video, Track::Audio].map(|track| tracks.get(track));
-        if self.described.as_ref() != Some(tracks) {
+        // Once: at any other time than 0 ffmpeg takes it for a track of text, and no
+        // time goes back here. What changes is in the headers as well.
+        if !std::mem::replace(&mut self.described, true) {
             let [video, audio] = both.map(|config| config.map(Arc::as_ref));
-            to.send(MediaKind::Data, at as u32, &mux::metadata(video, audio))?;
-            self.described = Some(tracks.clone());
+            to.send(MediaKind::Data, 0, &mux::metadata(video, audio))?;
         }
         for config in both.into_iter().flatten() {
             if !self.told.is(config) {
@@ -250,6 +251,6 @@ mod tests {
         // Sound joins.
         let both = tracks(&[&again, &audio.config]);
         sending.unit(&mut heard, &at(audio, 49, 0), &both).unwrap();
-        assert_eq!(heard.told(), "d3080 A3080 a3080");
+        assert_eq!(heard.told(), "A3080 a3080");
     }
 }

@@ -17,7 +17,7 @@ use super::feed::Feed;
 use super::sending::Sending;
 use super::status::Status;
 use super::{Failure, Source, Target};
-use crate::live::{Broadcast, NoRung};
+use crate::live::NoRung;
 use crate::tls::Stream;
 
 /// What a session works with.
@@ -25,8 +25,8 @@ pub(super) struct Context<'a> {
     pub(super) target: &'a Target,
     pub(super) status: &'a Status,
     pub(super) source: &'a mut watch::Receiver<Source>,
-    /// The last broadcast that the target has had units of, if any.
-    pub(super) served: &'a mut Option<Arc<Broadcast>>,
+    /// The session of the last broadcast that the target has had units of, if any.
+    pub(super) served: &'a mut Option<u64>,
     /// Whether missing acknowledgements end a connection: once, so that a destination
     /// with a strange notion of them is not connected to again and again.
     pub(super) heeds_acks: &'a mut bool,
@@ -43,7 +43,11 @@ pub(super) struct Ended {
 /// Publishes over `socket` until the stream ends or the connection does.
 pub(super) async fn run(context: Context<'_>, url: rtmp::Url, socket: Box<dyn Stream>) -> Ended {
     let now = Instant::now();
-    let session = match ClientSession::new(ClientConfig::new(url), now.into_std()) {
+    let config = ClientConfig {
+        acknowledge_every: ACKNOWLEDGE_EVERY,
+        ..ClientConfig::new(url)
+    };
+    let session = match ClientSession::new(config, now.into_std()) {
         Ok(session) => session,
         Err(error) => {
             return Ended {
@@ -63,10 +67,13 @@ pub(super) async fn run(context: Context<'_>, url: rtmp::Url, socket: Box<dyn St
             written: 0,
             unflushed: false,
             busy_since: None,
+            progress: 0,
         },
         heard: Heard::new(now),
         sending: Sending::default(),
         feed: None,
+        ended: None,
+        behind_since: None,
         live_since: None,
         sent_at: now,
         said: 0,
@@ -90,6 +97,10 @@ struct Session<'a> {
     sending: Sending,
     /// What is sent, once the destination has consented.
     feed: Option<Feed>,
+    /// The session of the broadcast that was sent to its end.
+    ended: Option<u64>,
+    /// Since when it has been far behind.
+    behind_since: Option<Instant>,
     live_since: Option<Instant>,
     /// When the last unit was.
     sent_at: Instant,
@@ -176,24 +187,28 @@ impl Session<'_> {
             // What is left of a broadcast is sent first.
             return Ok(());
         }
+        if let Some(feed) = self.feed.take() {
+            // It may be forgotten, with all its segments.
+            self.ended = Some(feed.session());
+        }
         match source {
             Source::Live(broadcast) => {
-                let before = self.feed.as_ref().map(Feed::broadcast);
-                if before.is_some_and(|before| Arc::ptr_eq(before, broadcast)) {
+                let session = broadcast.session();
+                if self.ended == Some(session) {
                     // Its ring has closed; word of how it goes on is under way.
                     return Ok(());
                 }
-                if before.is_some() {
+                if self.ended.is_some() {
                     self.sending.resume(self.sent_at.elapsed());
                 }
-                self.context.status.live(Instant::now().into_std());
                 // At its first connection a target gets the broadcast from the
                 // beginning, later what there is now.
-                let served = self.context.served.replace(Arc::clone(broadcast));
-                let start = match served {
-                    Some(served) if Arc::ptr_eq(&served, broadcast) => Start::NewestEntry,
+                let start = match self.context.served.replace(session) {
+                    Some(served) if served == session => Start::NewestEntry,
                     _ => Start::Oldest,
                 };
+                self.sent_at = Instant::now();
+                self.context.status.live(self.sent_at.into_std());
                 let rung = self.context.target.rung.as_deref();
                 let feed = Feed::open(Arc::clone(broadcast), rung, start);
                 self.feed = Some(feed.map_err(|why| no_rung(&why))?);
@@ -209,8 +224,15 @@ impl Session<'_> {
         let Some(feed) = &mut self.feed else {
             return Ok(());
         };
-        if feed.behind() > MOST_BEHIND {
+        let now = Instant::now();
+        // A publisher that was stuck sends all at once: that is soon done with.
+        self.behind_since = (feed.behind() > MOST_BEHIND).then(|| self.behind_since.unwrap_or(now));
+        if self
+            .behind_since
+            .is_some_and(|since| now >= since + PATIENCE)
+        {
             feed.skip();
+            self.behind_since = None;
         }
         while self.wire.out.len() < AT_ONCE {
             let Some(packet) = feed.try_next().map_err(|why| no_rung(&why))? else {
@@ -220,7 +242,8 @@ impl Session<'_> {
             self.sending
                 .unit(&mut self.session, &packet.unit, tracks)
                 .map_err(|error| Failure::passing(error.to_string()))?;
-            self.sent_at = Instant::now();
+            self.sent_at = now;
+            self.context.status.live(now.into_std());
             while let Some(output) = self.session.poll_output() {
                 if let ClientOutput::Write(bytes) = output {
                     self.wire.write(&bytes);
@@ -268,13 +291,9 @@ impl Session<'_> {
         self.said = 0;
         let asked = self.session.handle_timeout(now.into_std());
         asked.map_err(|error| Failure::passing(format!("the destination gave {error}")))?;
-        if let Some(since) = self.wire.busy_since
-            && now >= since + STALL
-        {
+        if let Some(progress) = self.wire.stalled(now) {
             return Err(Failure::passing(format!(
-                "the destination does not take the stream: {} of {} bytes within {STALL:?}",
-                self.wire.written,
-                self.wire.out.len()
+                "the destination does not take the stream: {progress} bytes within {STALL:?}"
             )));
         }
         if *self.context.heeds_acks && self.heard.stopped(now) {
@@ -288,7 +307,13 @@ impl Session<'_> {
         self.context.status.lag(Duration::from_millis(
             behind / (media::Ticks::HZ as u64 / 1000),
         ));
-        if self.live_since.is_some_and(|since| now >= since + HEALTHY) {
+        let idle = now.duration_since(self.sent_at);
+        if self.feed.is_some() && idle >= QUIET {
+            self.context.status.waiting(format!(
+                "nothing to send for {} s: the publisher sends nothing, or no key picture to begin with",
+                idle.as_secs()
+            ));
+        } else if self.context.status.live_for(now.into_std()) >= HEALTHY {
             self.context.status.healthy();
         }
         Ok(())
@@ -391,7 +416,7 @@ impl Heard {
     /// Whether one that acknowledged in a rhythm of its own does so no more, for
     /// long and by much.
     fn stopped(&self, now: Instant) -> bool {
-        self.regular >= A_RHYTHM && now >= self.at + DEAF && self.sent - self.total > 3 * self.step
+        self.regular >= A_RHYTHM && now >= self.at + DEAF && self.sent - self.total > 2 * self.step
     }
 }
 
@@ -402,8 +427,10 @@ struct Wire {
     /// How much of `out` the socket has taken.
     written: usize,
     unflushed: bool,
-    /// Since when there is something to write.
+    /// Since when there is something to write, or was progress enough.
     busy_since: Option<Instant>,
+    /// Bytes that the socket has taken since then.
+    progress: usize,
 }
 
 enum Moved {
@@ -416,7 +443,24 @@ enum Moved {
 impl Wire {
     fn write(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
-        self.busy_since.get_or_insert_with(Instant::now);
+        if self.busy_since.is_none() {
+            self.busy_since = Some(Instant::now());
+            self.progress = 0;
+        }
+    }
+
+    /// How little the socket has taken, if it is too little.
+    fn stalled(&mut self, now: Instant) -> Option<usize> {
+        let since = self.busy_since?;
+        if now < since + STALL {
+            return None;
+        }
+        if self.progress < PROGRESS {
+            return Some(self.progress);
+        }
+        self.busy_since = Some(now);
+        self.progress = 0;
+        None
     }
 
     fn is_idle(&self) -> bool {
@@ -445,6 +489,7 @@ impl Wire {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 self.written += count;
+                self.progress += count;
                 if self.written == self.out.len() {
                     self.out.clear();
                     self.out.shrink_to(MOST_KEPT);
@@ -468,17 +513,26 @@ impl Wire {
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What was handed to a destination has to be gone after this.
+/// What was handed to a destination has to be gone after this, or a good part of it.
 const STALL: Duration = Duration::from_secs(4);
+const PROGRESS: usize = 64 << 10;
+
+/// Without anything to send for so long it is not live, whatever it says.
+const QUIET: Duration = Duration::from_secs(6);
 
 /// Time without an acknowledgement from one that sent them regularly.
 const DEAF: Duration = Duration::from_secs(8);
+/// Bytes between two of them: half a second of most streams.
+const ACKNOWLEDGE_EVERY: u32 = 64 << 10;
 /// Acknowledgements that make a rhythm.
 const A_RHYTHM: u32 = 4;
 
 /// Further behind than this, in ticks of 90 kHz, the present is worth more than
 /// the past.
 const MOST_BEHIND: u64 = 4 * 90_000;
+
+/// If it lasts for so long.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection that lives for so long is a good one.
 pub(super) const HEALTHY: Duration = Duration::from_secs(60);
@@ -526,7 +580,7 @@ mod tests {
         }
         // Nothing is sent: nothing can be acknowledged.
         assert!(!heard.stopped(at(60)));
-        heard.sent += 300_000;
+        heard.sent += 200_000;
         assert!(!heard.stopped(at(60)));
         heard.sent += 1;
         assert!(heard.stopped(at(60)) && !heard.stopped(at(13)));

@@ -12,7 +12,8 @@ pub(crate) enum State {
     Connecting,
     /// It has consented and takes what it is sent.
     Live,
-    /// The publisher was lost and may return; nothing is sent meanwhile.
+    /// There is nothing to send: the publisher was lost and may return, or no key
+    /// picture comes.
     Holding,
     /// Something failed that may pass; it is tried again.
     Retrying,
@@ -83,6 +84,8 @@ struct Inner {
     state: State,
     attempt: u32,
     error: Option<String>,
+    /// The error is that there is nothing to send.
+    waiting: bool,
     next_try: Option<Instant>,
     live_since: Option<Instant>,
     sent: u64,
@@ -99,6 +102,7 @@ impl Status {
             state: State::Connecting,
             attempt: 0,
             error: None,
+            waiting: false,
             next_try: None,
             live_since: None,
             sent: 0,
@@ -139,12 +143,32 @@ impl Status {
         inner.enter(State::Connecting);
     }
 
-    /// The destination has consented, or its publisher is back.
+    /// The destination has consented, or there is something to send again.
     pub(super) fn live(&self, now: Instant) {
         let mut inner = self.lock();
+        if inner.state == State::Live {
+            return;
+        }
+        if std::mem::take(&mut inner.waiting) {
+            inner.error = None;
+        }
         let since = inner.live_since.unwrap_or(now);
         inner.enter(State::Live);
         inner.live_since = Some(since);
+    }
+
+    /// There is a connection, and nothing to send.
+    pub(super) fn waiting(&self, why: String) {
+        let mut inner = self.lock();
+        inner.enter(State::Holding);
+        inner.error = Some(why);
+        inner.waiting = true;
+    }
+
+    /// How long it has been live in one go.
+    pub(super) fn live_for(&self, now: Instant) -> Duration {
+        let since = self.lock().live_since;
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// It has been live for so long that what was before is history.
@@ -170,6 +194,7 @@ impl Status {
             false => State::Retrying,
         });
         inner.error = Some(error);
+        inner.waiting = false;
         inner.next_try = next_try;
     }
 

@@ -44,17 +44,20 @@ pub(super) fn targets(
         });
     let mut targets: Vec<Target> = operators.collect();
     for preset in &relay.presets {
-        let Some((_, key)) = query.iter().find(|(arg, _)| *arg == preset.name) else {
+        let named = |arg: &String| arg.eq_ignore_ascii_case(&preset.name);
+        let Some((_, key)) = query.iter().find(|(arg, _)| named(arg)) else {
             continue;
         };
-        let taken = targets
-            .iter()
-            .any(|other| other.name.eq_ignore_ascii_case(&preset.name));
+        let taken = |name: &str| {
+            let mut others = targets.iter();
+            others.any(|other| other.name.eq_ignore_ascii_case(name))
+        };
+        let mut name = preset.name.clone();
+        while taken(&name) {
+            name.push_str("-own");
+        }
         targets.push(Target {
-            name: match taken {
-                true => format!("{}-own", preset.name),
-                false => preset.name.clone(),
-            },
+            name,
             aim: aim(preset, key, query),
             rung: preset.rung.clone(),
         });
@@ -65,7 +68,8 @@ pub(super) fn targets(
 /// The preset's URL with the key and those arguments that are meant for it, as
 /// the original system puts them together: `facebook_s_bl=1` becomes `?s_bl=1`.
 fn aim(preset: &RelayPreset, key: &str, query: &[(String, String)]) -> Result<Url, String> {
-    let key = decoded(key);
+    // A blank comes along when a key is pasted.
+    let key = decoded(key).trim().to_owned();
     if key.is_empty() {
         return Err(format!(
             "no stream key: {0} has no value in the publish URL; expected {0}=KEY",

@@ -16,7 +16,6 @@ use super::session::{self, Context, Ended, HEALTHY};
 use super::status::Status;
 use super::{Failure, Source, Target};
 use crate::app::App;
-use crate::live::Broadcast;
 use crate::name::StreamName;
 
 pub(super) struct Task {
@@ -49,7 +48,8 @@ impl Task {
 
     async fn keep_on(&mut self, url: &Url) {
         let mut backoff = Backoff::default();
-        let mut served: Option<Arc<Broadcast>> = None;
+        let mut served: Option<u64> = None;
+        let mut attempt = 0;
         let mut heeds_acks = true;
         let mut last_live: Option<Instant> = None;
         loop {
@@ -60,7 +60,8 @@ impl Task {
                 self.status.holding(false);
                 self.changed(LOOK).await;
             }
-            self.status.connecting(backoff.attempt());
+            attempt += 1;
+            self.status.connecting(attempt);
             let trying =
                 AssertUnwindSafe(self.once(url, &mut served, &mut heeds_acks)).catch_unwind();
             let ended = trying.await.unwrap_or_else(|_| {
@@ -76,6 +77,8 @@ impl Task {
             }
             if ended.live >= HEALTHY {
                 backoff.reset();
+                attempt = 0;
+                heeds_acks = true;
             }
             let Some(failure) = ended.failure else {
                 // It may have come back while the destination was told.
@@ -113,12 +116,7 @@ impl Task {
     }
 
     /// One connection, from the name server to the goodbye.
-    async fn once(
-        &mut self,
-        url: &Url,
-        served: &mut Option<Arc<Broadcast>>,
-        heeds_acks: &mut bool,
-    ) -> Ended {
+    async fn once(&mut self, url: &Url, served: &mut Option<u64>, heeds_acks: &mut bool) -> Ended {
         let app = Arc::clone(&self.app);
         let connecting = super::connect::connect(url, app.config.relay.allow_private, &app.tls);
         let mut source = self.source.clone();

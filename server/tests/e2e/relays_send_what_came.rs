@@ -260,5 +260,9 @@ fn another_picture_on_the_way_is_announced_right_before_it_begins() {
         sources[1].of_kind(VIDEO).next().map(|one| &one.body)
     );
     let described = messages.iter().filter(|one| one.kind == DATA);
-    assert_eq!(described.count(), 2, "the size is told anew as well");
+    assert_eq!(
+        described.count(),
+        1,
+        "at the beginning, where it has a time"
+    );
 }

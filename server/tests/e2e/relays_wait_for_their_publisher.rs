@@ -1,7 +1,7 @@
 //! The two ends of a publisher: said, and not said. `relay.hold`.
 
 use crate::harness::messages::{Message, VIDEO};
-use crate::harness::relays::{ALLOWED, NO_LADDER, Source, publish, target, until_state};
+use crate::harness::relays::{ALLOWED, NO_LADDER, Source, figure, publish, target, until_state};
 use crate::harness::server::{Server, weir};
 use crate::harness::sources::{small, test_picture};
 use crate::harness::tools::Running;
@@ -47,6 +47,27 @@ fn a_lost_publisher_that_returns_goes_on_in_the_same_session() {
     assert_eq!(witness.sessions().len(), 1, "there was no other session");
     // Bytes, times that rise over the hole, and a key picture behind it.
     assert_eq!(Source::of(&small()).runs(&session).len(), 2);
+}
+
+#[test]
+fn a_target_is_not_called_live_while_there_is_nothing_to_send() {
+    let (server, witness) = held_for("60s");
+    let publisher = publish(&server, &small(), &["--loop"]);
+    let session = witness.until("units", some_units);
+    until_state(&server, "witness", "live");
+    // It stands still, and its connection with it, for less than the server lets pass.
+    publisher.signal("STOP");
+    until_state(&server, "witness", "holding");
+    assert_eq!(figure(&server, "weir_relay_up", "witness"), Some(0.0));
+    let told = server.get("/api/v1/streams/demo").text();
+    assert!(told.contains("nothing to send for"), "{told}");
+    publisher.signal("CONT");
+    let more = session.units().count() + 50;
+    witness.until("more units", |session| session.units().count() > more);
+    until_state(&server, "witness", "live");
+    let told = server.get("/api/v1/streams/demo").text();
+    assert!(told.contains("\"error\":null"), "{told}");
+    assert_eq!(witness.sessions().len(), 1);
 }
 
 #[test]

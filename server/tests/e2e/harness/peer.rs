@@ -2,7 +2,7 @@
 //! what they like.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -186,7 +186,19 @@ impl Publisher {
     /// Ends the stream in good order.
     pub(crate) fn finish(mut self) {
         self.session.finish();
-        self.turn();
+        self.drain();
+        // Closing with input unread would take back what the server has not read.
+        let _ = self.socket.shutdown(Shutdown::Write);
+        let mut input = [0; 4096];
+        let deadline = now() + PATIENCE;
+        while now() < deadline {
+            match self.socket.read(&mut input) {
+                Ok(1..) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                _ => return,
+            }
+        }
     }
 
     /// Waits until the server ends the session.

@@ -161,11 +161,21 @@ impl Running {
             .clone()
     }
 
+    /// Waits for its end, and for its last words.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        until("a program to end", || {
+        let status = until("a program to end", || {
             self.child.try_wait().expect("a child")
-        })
+        });
+        // Who listens lets go at the end of the pipe, which a child of the program's
+        // own may hold open.
+        for _ in 0..100 {
+            if Arc::strong_count(&self.said) == 1 {
+                break;
+            }
+            pause();
+        }
+        status
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -24,6 +24,8 @@ pub mod play;
 mod players;
 pub mod publish;
 mod rate;
+#[allow(dead_code, unused_imports, reason = "what recording will use")]
+mod record;
 mod relay;
 pub mod serve;
 mod thumbnail;

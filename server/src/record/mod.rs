@@ -1,0 +1,3 @@
+//! Recordings: what was live, kept to be watched later.
+
+pub(crate) mod store;

@@ -111,7 +111,7 @@ impl ChunkReader {
             let Some(stream) = self.streams.get_mut(&csid) else {
                 return Ok(None);
             };
-            stream.append(bytes);
+            stream.append(bytes, input.len());
             if take < left {
                 self.chunk = Some((csid, left - take));
                 return Ok(None);
@@ -151,7 +151,7 @@ impl ChunkReader {
         // when that is shorter still, into the header after it, which then stays.
         let ahead = left.min(self.head.len());
         if let Some(stream) = self.streams.get_mut(&csid) {
-            stream.append(&self.head[..ahead]);
+            stream.append(&self.head[..ahead], input.len());
         }
         self.partial += ahead;
         self.head.drain(..ahead);
@@ -306,11 +306,13 @@ impl ChunkStream {
         self.open = true;
     }
 
-    /// Grows by what has arrived, doubling, and never past the message.
-    fn append(&mut self, bytes: &[u8]) {
+    /// Grows by what has arrived, of which `more` bytes may belong to it as well,
+    /// doubling, and never past the message.
+    fn append(&mut self, bytes: &[u8], more: usize) {
         let needed = self.body.len() + bytes.len();
         if needed > self.body.capacity() {
-            let room = (self.body.capacity() * 2).clamp(needed, self.length.max(needed));
+            let room = (self.body.capacity() * 2).max(needed + more);
+            let room = room.clamp(needed, self.length.max(needed));
             self.body.reserve_exact(room - self.body.len());
         }
         self.body.extend_from_slice(bytes);

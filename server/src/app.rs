@@ -30,6 +30,8 @@ pub struct App {
     pub(crate) tls: Connector,
     keys: Keys,
     pool: Arc<rayon::ThreadPool>,
+    /// When the server began.
+    pub(crate) started: Instant,
     draining: AtomicBool,
     rtmp_port: AtomicU16,
 }
@@ -50,6 +52,10 @@ pub(crate) enum Denied {
 impl App {
     /// The state of a server with `config`, whose keys are in `keys` and whose
     /// relays trust what `tls` does.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server is where time is read"
+    )]
     pub fn new(config: Config, keys: Keys, tls: Connector) -> std::io::Result<Self> {
         let playout = Playout {
             segment: config.hls.segment,
@@ -67,6 +73,7 @@ impl App {
             tls,
             keys,
             pool: Arc::new(pool),
+            started: Instant::now(),
             draining: AtomicBool::new(false),
             rtmp_port: AtomicU16::new(config.rtmp.listen.port()),
             config,

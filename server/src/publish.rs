@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flv::file::{Reader, TagKind};
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
 use tokio::io::AsyncWriteExt as _;
@@ -136,7 +136,7 @@ async fn publish(
     let mut link = Link {
         socket,
         session,
-        input: BytesMut::with_capacity(16 << 10),
+        input: vec![0; 16 << 10],
         ready: false,
         closed: false,
         finished: false,
@@ -148,7 +148,7 @@ async fn publish(
 struct Link {
     socket: Box<dyn Stream>,
     session: ClientSession,
-    input: BytesMut,
+    input: Vec<u8>,
     ready: bool,
     closed: bool,
     /// The end is ours: the session's own is no error any more.
@@ -194,9 +194,7 @@ impl Link {
             while tls::read(&mut self.socket, &mut self.input)
                 .await
                 .is_ok_and(|count| count > 0)
-            {
-                self.input.clear()
-            }
+            {}
         };
         let _ = timeout(GOODBYE, rest).await;
         Ok(())
@@ -241,12 +239,12 @@ impl Link {
             () = sleep_until(time) => return Ok(false),
             read = tls::read(&mut self.socket, &mut self.input) => read,
         };
-        if read.context("connection lost")? == 0 {
+        let count = read.context("connection lost")?;
+        if count == 0 {
             bail!("the server closed the connection");
         }
         self.session
-            .handle_input(Instant::now().into_std(), &self.input)?;
-        self.input.clear();
+            .handle_input(Instant::now().into_std(), &self.input[..count])?;
         self.flush().await?;
         Ok(true)
     }

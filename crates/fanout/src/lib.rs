@@ -140,10 +140,19 @@ pub fn ring<T: Clone>(limits: Limits) -> (Writer<T>, Ring<T>) {
 }
 
 impl<T: Clone> Writer<T> {
+    /// Adds a unit as [`Self::add`] does, and wakes the readers.
+    pub fn push(&self, unit: T, bytes: usize, at: u64, entry: bool) {
+        self.add(unit, bytes, at, entry);
+        self.wake();
+    }
+
     /// Adds a unit of the time `at` that weighs `bytes`; `entry` says that a
     /// reader may start at it. Never waits; drops the oldest groups while the ring
     /// is over a limit.
-    pub fn push(&self, unit: T, bytes: usize, at: u64, entry: bool) {
+    ///
+    /// Readers that wait go on waiting until [`Self::wake`]: who has several units
+    /// at a time adds them all first, for a reader costs what its turns cost.
+    pub fn add(&self, unit: T, bytes: usize, at: u64, entry: bool) {
         let slot = Slot {
             unit,
             bytes,
@@ -161,6 +170,10 @@ impl<T: Clone> Writer<T> {
         drop(state);
         // Freeing what nobody reads any more is not the readers' business.
         drop(gone);
+    }
+
+    /// Wakes the readers that wait.
+    pub fn wake(&self) {
         self.shared.changed.notify(usize::MAX);
     }
 }
@@ -328,6 +341,9 @@ impl<T> State<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
     use super::*;
 
     fn small() -> Limits {
@@ -435,6 +451,32 @@ mod tests {
         assert_eq!((reader.behind(), reader.skip()), (20, 0));
         assert_eq!(drain(&mut reader), "4 5 6");
         assert_eq!((reader.behind(), reader.skip()), (0, 0));
+    }
+
+    #[test]
+    fn readers_are_woken_once_for_all_that_was_added() {
+        #[derive(Default)]
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (writer, ring) = ring(small());
+        let mut reader = ring.reader(Start::Oldest);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut next = Box::pin(reader.next());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        writer.add(0, 1, 0, true);
+        writer.add(1, 1, 0, false);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        writer.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(next.as_mut().poll(&mut context), Poll::Ready(Next::Unit(0)));
+        drop(next);
+        assert_eq!(drain(&mut reader), "1");
     }
 
     #[test]

@@ -157,8 +157,7 @@ fn flv(app: &Arc<App>, of: &str, name: &StreamName) -> Response<Body> {
         .on_air(name)
         .filter(|_| of == app.config.rtmp.app);
     let lagged = Arc::clone(&app.metrics.players_lagged.flv);
-    let merge = app.config.rtmp.merge;
-    match broadcast.and_then(|broadcast| players::http::body(broadcast, merge, lagged)) {
+    match broadcast.and_then(|broadcast| players::http::body(broadcast, lagged)) {
         Some(body) => {
             let mut response = Response::new(body);
             let headers = response.headers_mut();

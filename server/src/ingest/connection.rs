@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use rtmp::{Event, Media, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
 use tokio::io::AsyncWriteExt as _;
@@ -15,13 +14,14 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::live::{Fault, Live};
+use super::socket::Connected;
 use crate::alarm::Alarm;
 use crate::app::App;
 use crate::players;
 use crate::tls::{self, Stream};
 
 /// Serves a peer until it leaves, breaks a rule, or `stop` turns true.
-pub(super) async fn run<S: Stream>(
+pub(super) async fn run<S: Connected>(
     app: &Arc<App>,
     socket: S,
     peer: SocketAddr,
@@ -70,8 +70,8 @@ enum Wake {
 }
 
 impl Connection<'_> {
-    async fn drive<S: Stream>(&mut self, mut socket: S, stop: watch::Receiver<bool>) -> Reason {
-        let mut input = BytesMut::with_capacity(READ);
+    async fn drive<S: Connected>(&mut self, mut socket: S, stop: watch::Receiver<bool>) -> Reason {
+        let mut input = vec![0; READ_BEFORE];
         let mut output = Vec::new();
         // What is waited for with every message is asked for once: a publisher
         // sends a hundred a second.
@@ -84,6 +84,17 @@ impl Connection<'_> {
                     Output::Write(bytes) => output.extend_from_slice(&bytes),
                     Output::Event(Event::Media(media)) => self.media(media),
                     Output::Event(event) => self.event(event).await,
+                }
+            }
+            if let Some(live) = &self.live {
+                live.taken();
+                if input.len() < READ {
+                    input = vec![0; READ];
+                    let merge = self.app.config.rtmp.merge;
+                    let epoch = self.app.started.into();
+                    if let Err(error) = socket.socket().gather(merge, epoch) {
+                        return format!("connection lost: {error}");
+                    }
                 }
             }
             if !output.is_empty() {
@@ -107,8 +118,9 @@ impl Connection<'_> {
                 info!(stream = %request.name, peer = %self.peer, player = %printable(&request.flash_ver), "play accepted");
                 let session = &mut self.session;
                 let (app, peer) = (self.app, self.peer);
-                // A player says little.
-                input = BytesMut::new();
+                // A player says little, and what there was to say first is said.
+                input = vec![0; LEAST];
+                drop(output);
                 let play = players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop);
                 // Publishers' tasks need not have room for it.
                 let why = Box::pin(play).await;
@@ -121,7 +133,7 @@ impl Connection<'_> {
                 biased;
                 () = stopping.as_mut() => Wake::Stop,
                 wake = woken(&mut self.live) => wake,
-                read = read(&mut socket, &mut input) => Wake::Input(read),
+                read = tls::read(&mut socket, &mut input) => Wake::Input(read),
                 () = alarm.rings() => Wake::Deadline,
             };
             let now = self.app.now();
@@ -132,9 +144,7 @@ impl Connection<'_> {
                     if let Some(live) = &self.live {
                         live.received(count, now);
                     }
-                    let result = self.session.handle_input(now, &input);
-                    input.clear();
-                    result
+                    self.session.handle_input(now, &input[..count])
                 }
                 Wake::Deadline => self.session.handle_timeout(now),
                 Wake::Fault(fault) => {
@@ -255,11 +265,6 @@ async fn woken(live: &mut Option<Box<Live>>) -> Wake {
     }
 }
 
-async fn read<S: Stream>(socket: &mut S, input: &mut BytesMut) -> std::io::Result<usize> {
-    input.reserve(READ);
-    tls::read(socket, input).await
-}
-
 async fn write<S: Stream>(socket: &mut S, output: &[u8]) -> std::io::Result<()> {
     socket.write_all(output).await?;
     socket.flush().await
@@ -268,16 +273,11 @@ async fn write<S: Stream>(socket: &mut S, output: &[u8]) -> std::io::Result<()> 
 /// Closes so that the last words arrive: half closed, and the peer's own input
 /// read and forgotten for a while. Input left unread would make the kernel
 /// reset the connection, and a reset takes the words back.
-async fn hang_up<S: Stream>(socket: &mut S, input: &mut BytesMut) {
+async fn hang_up<S: Stream>(socket: &mut S, input: &mut [u8]) {
     let forget = async {
         // With TLS there may be something left to write.
         let _ = socket.shutdown().await;
-        loop {
-            input.clear();
-            if !read(socket, input).await.is_ok_and(|count| count > 0) {
-                break;
-            }
-        }
+        while tls::read(socket, input).await.is_ok_and(|count| count > 0) {}
     };
     let _ = timeout(LINGER, forget).await;
 }
@@ -305,6 +305,10 @@ fn printable(text: &str) -> String {
 /// Read at a time: a turn of the loop handles at most this much, which keeps a
 /// 50 Mbit/s publisher from holding a worker for longer than its share.
 const READ: usize = 64 << 10;
+/// Read at a time before a peer publishes: a handshake, some commands.
+const READ_BEFORE: usize = 4 << 10;
+/// Of a player that is to go.
+const LEAST: usize = 256;
 
 /// A publisher that sends nothing for so long is gone: its viewers look at a
 /// frozen playlist meanwhile.

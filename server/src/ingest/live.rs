@@ -122,8 +122,8 @@ impl Live {
         self.claim.broadcast().received(count, now);
     }
 
-    /// Takes one message. A damaged one is counted; what can never be carried
-    /// is a fault.
+    /// Takes one message; [`Self::taken`] is called behind the last of several. A
+    /// damaged one is counted; what can never be carried is a fault.
     pub(super) fn media(&mut self, media: Media) -> Result<(), Fault> {
         let unit = match media.kind {
             MediaKind::Video => self.demuxer.video(media.timestamp_ms, media.body),
@@ -175,7 +175,12 @@ impl Live {
         broadcast.note_track(&unit.config);
         let packet = Packet::new(unit);
         let at = packet.at();
-        self.ring.push(packet, bytes, at, entry);
+        self.ring.add(packet, bytes, at, entry);
+    }
+
+    /// Lets the ladder and the players know of the messages that came.
+    pub(super) fn taken(&self) {
+        self.ring.wake();
     }
 
     /// A sequence header announces its track as well as words do.

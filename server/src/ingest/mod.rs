@@ -2,6 +2,7 @@
 
 mod connection;
 mod live;
+mod socket;
 
 use std::future::pending;
 use std::io;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
+use self::socket::Socket;
 use crate::app::App;
 use crate::tls::Acceptor;
 
@@ -78,6 +80,7 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::
             continue;
         };
         let _ = socket.set_nodelay(true);
+        let socket = Socket::Prompt(socket);
         let (app, stop) = (Arc::clone(&app), stop.clone());
         match acceptor {
             None => connections.spawn(async move {
@@ -104,10 +107,10 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::
 /// The connection after the TLS handshake, unless that fails or `stop` turns true.
 async fn secured(
     acceptor: &Acceptor,
-    socket: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
     mut stop: watch::Receiver<bool>,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Socket>> {
     let accepted = tokio::select! {
         accepted = acceptor.accept(socket) => accepted,
         _ = stop.wait_for(|stop| *stop) => return None,

@@ -1,7 +1,6 @@
 //! Plays over RTMP.
 
 use anyhow::{Context as _, Result, bail};
-use bytes::BytesMut;
 use rtmp::{ClientConfig, ClientEvent, ClientOutput, ClientSession, MediaKind, Url};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
@@ -20,7 +19,7 @@ async fn stream(url: Url, connector: &Connector, count: &Count) -> Result<()> {
     let mut socket = dial(url.host(), url.port(), tls).await?;
     let now = || Instant::now().into_std();
     let mut session = ClientSession::new(ClientConfig::play(url), now())?;
-    let mut input = BytesMut::with_capacity(READ);
+    let mut input = vec![0; READ];
     let (mut video, mut audio) = (Clock::default(), Clock::default());
     loop {
         let mut closed = false;
@@ -70,8 +69,7 @@ async fn stream(url: Url, connector: &Connector, count: &Count) -> Result<()> {
             bail!("the server closed the connection");
         }
         count.bytes(read);
-        session.handle_input(now(), &input)?;
-        input.clear();
+        session.handle_input(now(), &input[..read])?;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fanout::{Next, Reader, Start};
@@ -10,7 +9,6 @@ use flv::file::TagKind;
 use flv::mux;
 use media::Track;
 use rtmp::{Framed, MediaKind};
-use tokio::time::Instant;
 
 use crate::live::{Broadcast, Packet, Tracks, flv_tag};
 
@@ -53,8 +51,8 @@ impl Part {
 /// What [`Feed::gather`] has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// All was taken; there is nothing to do before this time.
-    Nothing(Option<Instant>),
+    /// All was taken.
+    Nothing,
     /// There may be more at once.
     More,
     /// The broadcast has ended, and all of it was taken.
@@ -72,8 +70,6 @@ pub(crate) struct Feed {
     told: Tracks,
     described: Tracks,
     begun: bool,
-    /// How long messages are gathered before they are written together.
-    merge: Duration,
     /// Units that readers of this kind have missed.
     lagged: Arc<AtomicU64>,
 }
@@ -83,7 +79,6 @@ impl Feed {
     pub(crate) fn open(
         broadcast: Arc<Broadcast>,
         form: Form,
-        merge: Duration,
         lagged: Arc<AtomicU64>,
     ) -> Option<Self> {
         let reader = broadcast.reader(Start::NewestEntry)?;
@@ -95,7 +90,6 @@ impl Feed {
             told: Tracks::default(),
             described: Tracks::default(),
             begun: false,
-            merge,
             lagged,
         })
     }
@@ -121,7 +115,7 @@ impl Feed {
         let mut held = 0;
         while held < most {
             let Some(next) = self.next.take().or_else(|| self.reader.try_next()) else {
-                return Left::Nothing((held > 0).then(|| self.rest()).flatten());
+                return Left::Nothing;
             };
             match next {
                 Next::Unit(packet) => {
@@ -136,18 +130,6 @@ impl Feed {
             }
         }
         Left::More
-    }
-
-    /// When to look again after a look that found something. All players of a
-    /// broadcast look at the same times: one turn of the timer wakes them all.
-    fn rest(&self) -> Option<Instant> {
-        if self.merge.is_zero() {
-            return None;
-        }
-        let now = Instant::now();
-        let since = now.saturating_duration_since(self.broadcast.opened().into());
-        let into = since.as_nanos() % self.merge.as_nanos();
-        Some(now + self.merge - Duration::from_nanos(into as u64))
     }
 
     /// Adds what has to be known before `packet`.

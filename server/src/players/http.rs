@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::time::sleep_until;
 
 use super::{Feed, Form, Left, Part};
 use crate::live::Broadcast;
 
 /// The body of the answer; `None` when the broadcast has ended.
-pub(crate) fn body(
-    broadcast: Arc<Broadcast>,
-    merge: Duration,
-    lagged: Arc<AtomicU64>,
-) -> Option<Body> {
-    let feed = Feed::open(broadcast, Form::Flv, merge, lagged)?;
+pub(crate) fn body(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<Body> {
+    let feed = Feed::open(broadcast, Form::Flv, lagged)?;
     let start = Flow {
         feed,
         gathered: Vec::new().into_iter(),
@@ -50,10 +44,9 @@ impl Flow {
             }
             match self.left {
                 Left::End => return None,
-                Left::Nothing(Some(until)) => sleep_until(until).await,
-                Left::Nothing(None) | Left::More => {}
+                Left::Nothing => self.feed.ready().await,
+                Left::More => {}
             }
-            self.feed.ready().await;
             let mut out = Vec::new();
             self.left = self.feed.gather(&mut out, AT_ONCE);
             self.gathered = out.into_iter();

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use rtmp::{Event, Output, PlayRequest, ServerSession};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -36,8 +35,7 @@ pub(crate) fn open(
     let name: Result<StreamName, _> = request.name.parse();
     let broadcast = name.ok().and_then(|name| app.directory.on_air(&name));
     let lagged = Arc::clone(&app.metrics.players_lagged.rtmp);
-    let merge = app.config.rtmp.merge;
-    let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, merge, lagged));
+    let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, lagged));
     match feed {
         Some(feed) => {
             session.accept_play();
@@ -62,12 +60,10 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     feed: &mut Feed,
     mut stop: watch::Receiver<bool>,
 ) -> String {
-    let mut input = BytesMut::with_capacity(READ);
+    let mut input = [0; READ];
     let mut out: Vec<Part> = Vec::new();
     let mut stopping = pin!(async { _ = stop.wait_for(|stop| *stop).await }.fuse());
     let mut alarm = Alarm::default();
-    // When to look for more.
-    let mut look_at: Option<Instant> = None;
     // Since when it wants nothing.
     let mut paused: Option<Instant> = None;
     let mut over = false;
@@ -86,8 +82,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 Output::Event(event) => debug!(%peer, ?event, "not for a player"),
             }
         }
-        let mut left = Left::Nothing(look_at);
-        if !over && paused.is_none() && look_at.is_none() {
+        let mut left = Left::Nothing;
+        if !over && paused.is_none() {
             left = feed.gather(&mut out, AT_ONCE);
         }
         if !out.is_empty() {
@@ -103,39 +99,32 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             return "closed".to_owned();
         }
         match left {
-            Left::Nothing(until) => look_at = until,
-            Left::More => {}
+            Left::Nothing | Left::More => {}
             Left::End => {
                 info!(%peer, "the stream ended for a player");
                 session.end_play();
                 continue;
             }
         }
-        alarm.set(match paused {
-            Some(since) => Some(since + LONGEST_PAUSE),
-            None => look_at,
-        });
+        alarm.set(paused.map(|since| since + LONGEST_PAUSE));
         tokio::select! {
             biased;
             () = stopping.as_mut() => {
                 session.fail("NetConnection.Connect.Closed", "the server is shutting down");
             }
             read = tls::read(socket, &mut input) => {
-                match read {
+                let count = match read {
                     Ok(0) => return "the player closed the connection".to_owned(),
                     Err(error) => return format!("connection lost: {error}"),
-                    Ok(_) => {}
-                }
-                let taken = session.handle_input(app.now(), &input);
-                input.clear();
-                if let Err(error) = taken {
+                    Ok(count) => count,
+                };
+                if let Err(error) = session.handle_input(app.now(), &input[..count]) {
                     return error.to_string();
                 }
             }
-            () = feed.ready(), if paused.is_none() && look_at.is_none() => {}
+            () = feed.ready(), if paused.is_none() => {}
             () = alarm.rings() => {
                 let now = Instant::now();
-                look_at = look_at.filter(|at| *at > now);
                 if paused.is_some_and(|since| since + LONGEST_PAUSE <= now) {
                     return format!("the player paused for {LONGEST_PAUSE:?}");
                 }

@@ -10,7 +10,6 @@ mod server;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use rustls::{AlertDescription, CertificateError, Error};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
@@ -44,13 +43,13 @@ pub(crate) async fn dial(
     })
 }
 
-/// Reads as `read_buf` does. A peer that closes without TLS's own goodbye, as
+/// Reads into `input` as `AsyncReadExt::read` does. A peer that closes without TLS's own goodbye, as
 /// many encoders do, has closed all the same: RTMP says itself where it ends.
 pub(crate) async fn read<S: AsyncRead + Unpin>(
     socket: &mut S,
-    input: &mut BytesMut,
+    input: &mut [u8],
 ) -> io::Result<usize> {
-    match socket.read_buf(input).await {
+    match socket.read(input).await {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
         read => read,
     }

@@ -14,13 +14,12 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
-use super::{HANDSHAKE, failure, late};
+use super::{HANDSHAKE, Stream, failure, late};
 
 /// Does the server's side of handshakes.
 pub(crate) struct Acceptor {
@@ -93,7 +92,7 @@ impl Acceptor {
 
     /// Does the handshake on `socket` within 10 s. An error of the kind
     /// [`io::ErrorKind::UnexpectedEof`] may be no more than a look at the port.
-    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S: Stream>(&self, socket: S) -> io::Result<TlsStream<S>> {
         match timeout(HANDSHAKE, self.tls.accept(socket)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(failure(&error, "the peer")),

@@ -32,6 +32,7 @@ fn publish(live: &mut Live, units: &[AccessUnit]) {
         };
         live.media(media).unwrap();
     }
+    live.taken();
 }
 
 fn announce(live: &mut Live, unit: &AccessUnit) {

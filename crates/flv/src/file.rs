@@ -184,15 +184,27 @@ pub fn write_tag(
     timestamp_ms: u32,
     body: &[u8],
 ) -> Result<(), Error> {
-    if body.len() > MAX_BODY {
+    write_tag_of(out, kind, timestamp_ms, &[body])
+}
+
+/// Appends one tag to `out` as [`write_tag`] does, with a body in pieces.
+pub fn write_tag_of(
+    out: &mut Vec<u8>,
+    kind: TagKind,
+    timestamp_ms: u32,
+    body: &[&[u8]],
+) -> Result<(), Error> {
+    let length: usize = body.iter().map(|piece| piece.len()).sum();
+    if length > MAX_BODY {
         return Err(Error::Limit {
             what: "FLV tag length in bytes",
-            found: body.len() as u64,
+            found: length as u64,
             max: MAX_BODY as u64,
         });
     }
-    let size = body.len() as u32;
+    let size = length as u32;
     let [t3, t0, t1, t2] = timestamp_ms.to_be_bytes();
+    out.reserve(TAG_HEADER + length + TAG_TRAILER);
     out.push(match kind {
         TagKind::Audio => 8,
         TagKind::Video => 9,
@@ -200,7 +212,9 @@ pub fn write_tag(
     });
     out.extend_from_slice(&size.to_be_bytes()[1..]);
     out.extend_from_slice(&[t0, t1, t2, t3, 0, 0, 0]);
-    out.extend_from_slice(body);
+    for piece in body {
+        out.extend_from_slice(piece);
+    }
     out.extend_from_slice(&(size + TAG_HEADER as u32).to_be_bytes());
     Ok(())
 }

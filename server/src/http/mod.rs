@@ -5,10 +5,12 @@
 
 mod api;
 mod body;
+mod lasting;
 mod metrics;
 mod pages;
 mod route;
 mod serve;
+mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,10 +27,18 @@ pub(crate) use self::serve::{MAX_CONNECTIONS, serve};
 use crate::app::App;
 use crate::config::CorsOrigins;
 use crate::name::StreamName;
-use crate::players;
+use crate::players::http::Flow;
+
+/// What follows the head of an answer.
+enum Content {
+    /// All that there is.
+    Whole(Body),
+    /// A stream, as long as it lasts.
+    Lasting(Flow),
+}
 
 /// Answers one request of `peer`.
-async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Response<Body> {
+async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Response<Content> {
     let started = app.now();
     let route = Route::parse(request.uri().path());
     let method = request.method();
@@ -45,12 +55,14 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
     let mut response = match *method {
         Method::GET | Method::HEAD => match &route {
             Route::Api(question) => {
-                api::answer(&app, question, peer.ip(), request.version(), headers)
+                let version = request.version();
+                api::answer(&app, question, peer.ip(), version, headers).map(Content::Whole)
             }
-            route => get(&app, route, headers).await,
+            Route::Flv { app: of, name } => flv(&app, of, name),
+            route => get(&app, route, headers).await.map(Content::Whole),
         },
-        Method::OPTIONS => options(),
-        _ => not_allowed(),
+        Method::OPTIONS => options().map(Content::Whole),
+        _ => not_allowed().map(Content::Whole),
     };
     if route.is_media() {
         cors(
@@ -66,7 +78,7 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
         app.now() - started,
     );
     if method == Method::HEAD {
-        *response.body_mut() = Body::empty();
+        *response.body_mut() = Content::Whole(Body::empty());
     }
     response
 }
@@ -116,14 +128,13 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
             None => not_live(name),
         },
         Route::Thumbnail(name) => thumbnail(app, name, headers).await,
-        Route::Flv { app: of, name } => flv(app, of, name),
         Route::Health => sentence(StatusCode::OK, "healthy".to_owned()),
         Route::Ready => match app.not_ready() {
             None => sentence(StatusCode::OK, "ready".to_owned()),
             Some(reason) => sentence(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
         Route::Metrics => metrics::page(app),
-        Route::Api(_) | Route::Unknown { .. } => sentence(
+        Route::Api(_) | Route::Flv { .. } | Route::Unknown { .. } => sentence(
             StatusCode::NOT_FOUND,
             "nothing is at this address".to_owned(),
         ),
@@ -151,15 +162,15 @@ async fn thumbnail(app: &Arc<App>, name: &StreamName, headers: &HeaderMap) -> Re
     }
 }
 
-fn flv(app: &Arc<App>, of: &str, name: &StreamName) -> Response<Body> {
+fn flv(app: &App, of: &str, name: &StreamName) -> Response<Content> {
     let broadcast = app
         .directory
         .on_air(name)
         .filter(|_| of == app.config.rtmp.app);
     let lagged = Arc::clone(&app.metrics.players_lagged.flv);
-    match broadcast.and_then(|broadcast| players::http::body(broadcast, lagged)) {
-        Some(body) => {
-            let mut response = Response::new(body);
+    match broadcast.and_then(|broadcast| Flow::open(broadcast, lagged)) {
+        Some(flow) => {
+            let mut response = Response::new(Content::Lasting(flow));
             let headers = response.headers_mut();
             headers.insert(
                 header::CONTENT_TYPE,
@@ -168,7 +179,7 @@ fn flv(app: &Arc<App>, of: &str, name: &StreamName) -> Response<Body> {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        None => not_live(name),
+        None => not_live(name).map(Content::Whole),
     }
 }
 

@@ -2,11 +2,13 @@
 //! end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,10 +16,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 
-use super::answer;
+use super::lasting::{Handover, Lasting};
+use super::socket::Socket;
+use super::{Content, answer};
 use crate::app::App;
 
 /// Serves until `stop` turns true, then closes idle connections, lets answers
@@ -42,31 +45,12 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             continue;
         };
         let _ = socket.set_nodelay(true);
-        // A client that does not read holds a segment, and a place.
-        let mut socket = TimeoutStream::new(socket);
-        socket.set_write_timeout(Some(WRITE_DEADLINE));
-        let socket = Box::pin(socket);
-        let (app, mut stop) = (Arc::clone(&app), stop.clone());
+        let socket = Socket::new(socket);
+        let (app, stop) = (Arc::clone(&app), stop.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let app = Arc::clone(&app);
-                async move { Ok::<_, Infallible>(answer(app, peer, request.map(Body::new)).await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_DEADLINE)
-                .max_headers(64)
-                .max_buf_size(64 << 10)
-                .serve_connection(TokioIo::new(socket), service);
-            let mut connection = std::pin::pin!(connection);
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = stopped(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = result {
+            if let Some((mut socket, lasting)) = converse(app, socket, peer, stop).await
+                && let Err(error) = lasting.send(&mut socket).await
+            {
                 debug!(%peer, %error, "connection ended");
             }
             drop(place);
@@ -75,6 +59,64 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, all).await;
+}
+
+/// Answers requests until the client leaves or `stop` turns true; gives the
+/// connection back when it is to carry a lasting answer.
+async fn converse(
+    app: Arc<App>,
+    socket: Socket,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) -> Option<(Socket, Lasting)> {
+    let handover = Handover::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (app, handover) = (Arc::clone(&app), handover.clone());
+        async move {
+            let version = request.version();
+            let date = UNIX_EPOCH + Duration::from_millis(app.unix_ms());
+            let answer = answer(app, peer, request.map(Body::new)).await;
+            let (head, content) = answer.into_parts();
+            Ok::<_, Infallible>(match content {
+                Content::Whole(body) => Response::from_parts(head, body),
+                Content::Lasting(flow) => {
+                    let lasting = Lasting::new(head, version, date, flow);
+                    handover.leave(lasting).await
+                }
+            })
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_headers(64)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(socket), service);
+    let end = tokio::select! {
+        end = handover.watch(&mut connection) => Some(end),
+        () = stopped(&mut stop) => None,
+    };
+    let end = match end {
+        Some(end) => end,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            handover.watch(&mut connection).await
+        }
+    };
+    match end {
+        Ok(lasting) => {
+            let socket = connection.into_parts().io.into_inner();
+            // Otherwise what hyper had still to write is lost, and the client, which
+            // asked for more before it had read that, is let go.
+            socket.keeps_up().then_some((socket, lasting))
+        }
+        Err(result) => {
+            if let Err(error) = result {
+                debug!(%peer, %error, "connection ended");
+            }
+            None
+        }
+    }
 }
 
 /// Resolves when the server is told to stop.
@@ -89,10 +131,6 @@ pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 /// Time from one answer to the end of the next request's headers. Idle
 /// connections of players that poll every target duration stay open.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Time in which a client must read something of its answer. Players stop
-/// reading while they are paused, and fetch again.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Time for answers in flight when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(5);

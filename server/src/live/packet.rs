@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use flv::file::{TagKind, write_tag};
+use flv::file::{TagKind, write_tag_of};
 use flv::mux;
 use media::{AccessUnit, Timestamp, Track};
 use rtmp::{Framed, MediaKind};
 
-/// A unit of a publisher in the ring, and what players get of it: framed when
+/// A unit of a publisher in the ring, and what RTMP players get of it: framed when
 /// the first one asks, and the same bytes for all.
 #[derive(Debug)]
 pub(crate) struct Packet {
@@ -16,8 +15,6 @@ pub(crate) struct Packet {
     /// The unit's own bytes, with what RTMP has around them; boxed because most
     /// units are never played over RTMP.
     rtmp: OnceLock<Option<Box<Framed>>>,
-    /// A copy, in one piece: HTTP frames every piece once more.
-    flv: OnceLock<Bytes>,
 }
 
 impl Packet {
@@ -25,7 +22,6 @@ impl Packet {
         Arc::new(Self {
             unit,
             rtmp: OnceLock::new(),
-            flv: OnceLock::new(),
         })
     }
 
@@ -54,27 +50,17 @@ impl Packet {
         framed.as_deref()
     }
 
-    /// The FLV tag.
-    pub(crate) fn flv(&self) -> &Bytes {
-        self.flv.get_or_init(|| {
-            let kind = match self.unit.track() {
-                Track::Video => TagKind::Video,
-                Track::Audio => TagKind::Audio,
-            };
-            flv_tag(kind, self.ms(), &mux::frame(&self.unit))
-        })
+    /// Appends the FLV tag to `out`; nothing for a body of 16 MiB, which no session
+    /// lets in.
+    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) {
+        let kind = match self.unit.track() {
+            Track::Video => TagKind::Video,
+            Track::Audio => TagKind::Audio,
+        };
+        let start = mux::frame_header(&self.unit);
+        let _ = write_tag_of(out, kind, self.ms(), &[&start, &self.unit.data]);
     }
 }
-
-/// A tag for HTTP-FLV players. Empty for a body of 16 MiB.
-pub(crate) fn flv_tag(kind: TagKind, ms: u32, body: &[u8]) -> Bytes {
-    let mut tag = Vec::with_capacity(body.len() + TAG_AROUND);
-    let _ = write_tag(&mut tag, kind, ms, body);
-    tag.into()
-}
-
-/// Bytes of an FLV tag beside its body.
-const TAG_AROUND: usize = 15;
 
 /// What a ring keeps at least while its bytes allow, in ticks of 90 kHz: a player
 /// that takes nothing for ten seconds is let go.

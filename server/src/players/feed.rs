@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fanout::{Next, Reader, Start};
-use flv::file::TagKind;
+use flv::file::{TagKind, write_tag};
 use flv::mux;
 use media::Track;
 use rtmp::{Framed, MediaKind};
 
-use crate::live::{Broadcast, Packet, Tracks, flv_tag};
+use crate::live::{Broadcast, Packet, Tracks};
 
 /// How messages are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,25 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// Appends it as it is over HTTP.
+    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => out.extend_from_slice(bytes),
+            Self::Unit(packet) => packet.write_flv(out),
+            // RTMP's.
+            Self::Message(_) => {}
+        }
+    }
+
+    /// Bytes that [`Self::write_flv`] appends, or a few more.
+    pub(crate) fn flv_len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Unit(packet) => packet.unit.data.len() + AROUND,
+            Self::Message(_) => 0,
+        }
+    }
+
     /// The RTMP message that this is, or the bytes.
     pub(crate) fn message(&self) -> Result<&Framed, &[u8]> {
         match self {
@@ -174,13 +193,18 @@ impl Feed {
                 let framed = Framed::new(message, ms, &[], body).ok()?;
                 Some(Part::Message(Box::new(framed)))
             }
-            Form::Flv => Some(Part::Bytes(flv_tag(tag, ms, &body))),
+            Form::Flv => {
+                let mut bytes = Vec::new();
+                write_tag(&mut bytes, tag, ms, &body).ok()?;
+                Some(Part::Bytes(bytes.into()))
+            }
         }
     }
 }
 
-/// Bytes around the data of a unit, more or less.
-const AROUND: usize = 16;
+/// Bytes around the data of a unit, at most: an FLV tag's header and trailer, and
+/// what is in front of a picture. RTMP has fewer, but for large ones.
+const AROUND: usize = 20;
 
 #[derive(Clone, Copy)]
 enum Kind {

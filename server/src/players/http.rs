@@ -1,58 +1,102 @@
 //! HTTP-FLV: a broadcast as a file that does not end while it is live.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use axum::body::Body;
-use bytes::Bytes;
-use futures_util::stream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Feed, Form, Left, Part};
 use crate::live::Broadcast;
 
-/// The body of the answer; `None` when the broadcast has ended.
-pub(crate) fn body(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<Body> {
-    let feed = Feed::open(broadcast, Form::Flv, lagged)?;
-    let start = Flow {
-        feed,
-        gathered: Vec::new().into_iter(),
-        left: Left::More,
-    };
-    let parts = stream::unfold(start, |mut flow| async {
-        let part = flow.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(part), flow))
-    });
-    Some(Body::from_stream(parts))
-}
+/// What follows the head of an answer.
+pub(crate) struct Flow(Feed);
 
-struct Flow {
-    feed: Feed,
-    gathered: std::vec::IntoIter<Part>,
-    left: Left,
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// The connection's end is the body's.
+    None,
+    /// The chunked transfer coding (RFC 9112 7.1).
+    Chunks,
 }
 
 impl Flow {
-    /// The next part: asked for only when the connection has room for it.
-    async fn next(&mut self) -> Option<Bytes> {
+    /// A player of `broadcast`; `None` when that has ended.
+    pub(crate) fn open(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<Self> {
+        Feed::open(broadcast, Form::Flv, lagged).map(Self)
+    }
+
+    /// Sends `head` and the body until the broadcast ends or the client leaves.
+    pub(crate) async fn send<S>(
+        self,
+        socket: &mut S,
+        head: Vec<u8>,
+        framing: Framing,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self(mut feed) = self;
+        socket.write_all(&head).await?;
+        drop(head);
+        let mut parts = Vec::new();
+        // Whatever it says is not for anybody.
+        let mut input = [0; 64];
         loop {
-            match self.gathered.next() {
-                Some(Part::Bytes(bytes)) => return Some(bytes),
-                Some(Part::Unit(packet)) => return Some(packet.flv().clone()),
-                // RTMP's.
-                Some(Part::Message(_)) => continue,
-                None => {}
+            let left = feed.gather(&mut parts, AT_ONCE);
+            if !parts.is_empty() {
+                let (piece, start) = piece(&parts, framing);
+                socket.write_all(&piece[start..]).await?;
+                parts.clear();
             }
-            match self.left {
-                Left::End => return None,
-                Left::Nothing => self.feed.ready().await,
-                Left::More => {}
+            match left {
+                Left::Nothing => {}
+                Left::More => continue,
+                Left::End => break,
             }
-            let mut out = Vec::new();
-            self.left = self.feed.gather(&mut out, AT_ONCE);
-            self.gathered = out.into_iter();
+            tokio::select! {
+                // First, whatever a client has to say.
+                biased;
+                () = feed.ready() => {}
+                read = socket.read(&mut input) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
         }
+        if framing == Framing::Chunks {
+            socket.write_all(b"0\r\n\r\n").await?;
+        }
+        socket.shutdown().await
     }
 }
+
+/// `parts` as they are sent, and where in the vector that begins. Copied for each
+/// player: the ring would hold everything twice otherwise.
+fn piece(parts: &[Part], framing: Framing) -> (Vec<u8>, usize) {
+    let length: usize = parts.iter().map(Part::flv_len).sum();
+    let mut piece = Vec::with_capacity(CHUNK_HEADER + length + 2);
+    if framing == Framing::None {
+        parts.iter().for_each(|part| part.write_flv(&mut piece));
+        return (piece, 0);
+    }
+    piece.resize(CHUNK_HEADER, 0);
+    parts.iter().for_each(|part| part.write_flv(&mut piece));
+    if piece.len() == CHUNK_HEADER {
+        // A chunk of nothing would be the last.
+        return (Vec::new(), 0);
+    }
+    let size = format!("{:x}\r\n", piece.len() - CHUNK_HEADER);
+    let start = CHUNK_HEADER - size.len();
+    piece[start..CHUNK_HEADER].copy_from_slice(size.as_bytes());
+    piece.extend_from_slice(b"\r\n");
+    (piece, start)
+}
+
+/// Room for the length of a chunk, in hexadecimal, and the line's end.
+const CHUNK_HEADER: usize = 18;
 
 /// Bytes taken from the ring at a time, and so held for a player that has
 /// stopped reading.

@@ -50,6 +50,8 @@ group_test() {
     want_package gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
         gstreamer1.0-plugins-ugly gstreamer1.0-libav
     want chromium chromium fonts-dejavu-core
+    want rtmpdump rtmpdump
+    want mpv mpv
     want nginx nginx
     want stunnel stunnel4
     want openssl openssl

@@ -145,7 +145,7 @@ fn chunk_size_0_is_refused() {
 #[test]
 fn the_largest_chunk_size_is_legal_and_takes_no_memory() {
     let mut bystander = Bystander::new();
-    let before = memory(&bystander.server);
+    let before = bystander.server.resident();
     let peers: Vec<_> = (0..50)
         .map(|_| {
             let mut peer = Raw::connected(&bystander.server);
@@ -159,7 +159,7 @@ fn the_largest_chunk_size_is_legal_and_takes_no_memory() {
         })
         .collect();
     bystander.is_unharmed();
-    let grown = memory(&bystander.server).saturating_sub(before);
+    let grown = bystander.server.resident().saturating_sub(before);
     assert!(grown < 100 << 20, "{grown} bytes for 50 peers");
     assert_eq!(
         bystander.server.metric("weir_rtmp_connections"),
@@ -172,7 +172,7 @@ fn the_largest_chunk_size_is_legal_and_takes_no_memory() {
 #[test]
 fn messages_begun_on_a_thousand_chunk_streams_end_at_a_limit() {
     let mut bystander = Bystander::new();
-    let before = memory(&bystander.server);
+    let before = bystander.server.resident();
     let mut peer = Raw::connected(&bystander.server);
     for csid in 64..1064_u32 {
         // A chunk stream id of three bytes, and 16 MiB declared on it.
@@ -185,24 +185,8 @@ fn messages_begun_on_a_thousand_chunk_streams_end_at_a_limit() {
     assert!(peer.until_closed().is_some());
     bystander.logged_once(&["connection refused", "error="]);
     bystander.is_unharmed();
-    let grown = memory(&bystander.server).saturating_sub(before);
+    let grown = bystander.server.resident().saturating_sub(before);
     assert!(grown < 100 << 20, "{grown} bytes");
-}
-
-/// Resident memory of the server in bytes.
-fn memory(server: &Server) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", server.process())).expect("a process");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("VmRSS");
-    line.trim()
-        .trim_end_matches(" kB")
-        .trim()
-        .parse::<u64>()
-        .expect("a number")
-        << 10
 }
 
 /// An AVC sequence header whose SPS announces `width` by `height`.
@@ -288,7 +272,7 @@ fn let_in(server: &Server, key: &str) -> Publisher {
 #[test]
 fn a_picture_of_16384_by_16384_is_refused_with_its_size() {
     let mut bystander = Bystander::new();
-    let before = memory(&bystander.server);
+    let before = bystander.server.resident();
     let mut peer = let_in(&bystander.server, "giant");
     peer.send(MediaKind::Video, 0, sequence_header(16_384, 16_384));
     for index in 0..10 {
@@ -302,7 +286,7 @@ fn a_picture_of_16384_by_16384_is_refused_with_its_size() {
     assert!(refusal.description.contains("16384"), "{refusal:?}");
     bystander.logged_once(&["giant", "WARN", "16384"]);
     bystander.is_unharmed();
-    let grown = memory(&bystander.server).saturating_sub(before);
+    let grown = bystander.server.resident().saturating_sub(before);
     assert!(grown < 100 << 20, "{grown} bytes");
     assert_eq!(bystander.server.get("/giant/live.m3u8").status, 404);
 }

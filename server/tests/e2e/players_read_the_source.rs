@@ -1,5 +1,6 @@
 //! RTMP play and HTTP-FLV: the publisher's own stream, by players of others.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -29,6 +30,14 @@ fn publish(server: &Server, file: &Path, flags: &[&str]) -> Running {
     publisher
 }
 
+fn rtmp_url(server: &Server) -> String {
+    format!("rtmp://{}/stream/demo", server.rtmp)
+}
+
+fn flv_url(server: &Server) -> String {
+    format!("http://{}/stream/demo.flv", server.http)
+}
+
 #[test]
 fn what_players_record_is_what_was_published_bit_for_bit() {
     for merge in ["0s", "100ms", "2s"] {
@@ -47,20 +56,28 @@ fn recorded_bit_for_bit(merge: &str) {
         Running::start(ffmpeg().args(["-i", &from, "-c", "copy"]).arg(to))
     };
     let mut players = [
-        record(format!("rtmp://{}/stream/demo?token=x", server.rtmp), &rtmp),
-        record(format!("http://{}/stream/demo.flv", server.http), &flv),
+        record(format!("{}?token=x", rtmp_url(&server)), &rtmp),
+        record(flv_url(&server), &flv),
     ];
     assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
     for (player, file) in players.iter_mut().zip([&rtmp, &flv]) {
         assert_eq!(player.ended().code(), Some(0), "{}", player.said());
-        for (stream, packets) in packets(file) {
-            assert!(packets.len() > 20, "{stream}: {}", packets.len());
-            assert!(
-                source.values().any(|all| all.ends_with(&packets)),
-                "stream {stream} of {} is not the end of the source",
-                file.display()
-            );
-        }
+        is_the_end_of(&source, file);
+    }
+}
+
+/// What was recorded from some point on to the end.
+#[track_caller]
+fn is_the_end_of(source: &BTreeMap<String, Vec<String>>, file: &Path) {
+    let recorded = packets(file);
+    assert_eq!(recorded.len(), source.len());
+    for (stream, packets) in recorded {
+        assert!(packets.len() > 20, "{stream}: {}", packets.len());
+        assert!(
+            source.values().any(|all| all.ends_with(&packets)),
+            "stream {stream} of {} is not the end of the source",
+            file.display()
+        );
     }
 }
 
@@ -72,7 +89,7 @@ fn gstreamer_plays() {
     let file = dir.path().join("gst.flv");
     let mut command = tool("gst-launch-1.0");
     command.args(["-q", "rtmp2src", "num-buffers=150"]);
-    command.arg(format!("location=rtmp://{}/stream/demo", server.rtmp));
+    command.arg(format!("location={}", rtmp_url(&server)));
     command
         .args(["!", "filesink"])
         .arg(format!("location={}", file.display()));
@@ -80,6 +97,35 @@ fn gstreamer_plays() {
     drop(publisher);
     let tags = tags(&std::fs::read(file).expect("a recording"));
     assert!(tags.iter().filter(|tag| tag.kind == TagKind::Video).count() > 30);
+}
+
+#[test]
+fn rtmpdump_records_to_the_end() {
+    let server = relay_only();
+    let mut publisher = publish(&server, &bundled_clip(), &[]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("dump.flv");
+    let mut command = tool("rtmpdump");
+    command.args(["--live", "-r", &rtmp_url(&server), "-o"]);
+    let mut player = Running::start(command.arg(&file));
+    assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
+    assert_eq!(player.ended().code(), Some(0), "{}", player.said());
+    assert!(player.said().contains("Download complete"));
+    is_the_end_of(&packets(&bundled_clip()), &file);
+}
+
+#[test]
+fn mpv_plays_without_complaint() {
+    let server = relay_only();
+    let _publisher = publish(&server, &bundled_clip(), &["--loop"]);
+    for url in [rtmp_url(&server), flv_url(&server)] {
+        let mut command = tool("mpv");
+        command.args(["--no-config", "--vo=null", "--ao=null", "--frames=75"]);
+        command.args(["--msg-level=all=warn", "--network-timeout=30", &url]);
+        let output = run(&mut command);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(said.is_empty(), "{url}: {}", String::from_utf8_lossy(&said));
+    }
 }
 
 /// The whole tags at the beginning of a recording.
@@ -174,6 +220,45 @@ fn undone(answer: &[u8]) -> Bytes {
 }
 
 #[test]
+fn whoever_knows_no_chunks_gets_none() {
+    let server = relay_only();
+    let _publisher = publish(&server, &bundled_clip(), &[]);
+    let request = b"GET /stream/demo.flv HTTP/1.0\r\n\r\n";
+    let answer = http::parse(&http::raw(&server.http, request)).expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("transfer-encoding"), None);
+    assert_eq!(answer.header("content-type"), Some("video/x-flv"));
+    let tags = tags(&answer.body);
+    assert!(tags.iter().filter(|tag| tag.kind == TagKind::Video).count() > 20);
+}
+
+#[test]
+fn a_connection_that_was_used_before_plays_to_the_end() {
+    let server = relay_only();
+    let _publisher = publish(&server, &bundled_clip(), &[]);
+    // And what is asked for behind a stream is never heard.
+    let requests = ["/health", "/stream/demo.flv", "/health"]
+        .map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let answers = http::raw(&server.http, requests.concat().as_bytes());
+    let second = answers
+        .windows(9)
+        .rposition(|nine| nine == b"HTTP/1.1 ")
+        .expect("answers");
+    assert!(answers.starts_with(b"HTTP/1.1 200") && second > 0);
+    let stream = &answers[second..];
+    let answer = http::parse(stream).expect("an answer");
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(
+        answer
+            .header("date")
+            .is_some_and(|date| date.ends_with(" GMT"))
+    );
+    assert!(stream.ends_with(b"\r\n0\r\n\r\n"), "the end is told");
+    assert!(tags(&undone(stream)).len() > 50);
+}
+
+#[test]
 fn what_is_not_live_is_answered_in_words() {
     let server = relay_only();
     for path in ["/stream/nobody.flv", "/other/demo.flv"] {
@@ -223,14 +308,8 @@ fn weir_plays_in_all_three_ways_and_finds_no_gap() {
         (server.get("/demo/live.m3u8").status == 200).then_some(())
     });
     let mut players = [
-        play(
-            &format!("rtmp://{}/stream/demo", server.rtmp),
-            &["--copies", "3"],
-        ),
-        play(
-            &format!("http://{}/stream/demo.flv", server.http),
-            &["--copies", "3"],
-        ),
+        play(&rtmp_url(&server), &["--copies", "3"]),
+        play(&flv_url(&server), &["--copies", "3"]),
         play(&format!("http://{}/demo/live.m3u8", server.http), &[]),
     ];
     assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
@@ -248,7 +327,7 @@ fn weir_plays_in_all_three_ways_and_finds_no_gap() {
 fn players_leave_places_for_publishers() {
     let server = Server::configured("[limits]\nconnections = 20\n[hls]\nenabled = false\n");
     let _publisher = publish(&server, &bundled_clip(), &["--loop"]);
-    let url = format!("rtmp://{}/stream/demo", server.rtmp);
+    let url = rtmp_url(&server);
     let crowd = play(&url, &["--copies", "18"]);
     until("all of them play", || {
         (server.log().matches("play accepted").count() == 18).then_some(())
@@ -301,7 +380,7 @@ fn a_player_that_stops_reading_goes_on_at_a_key_picture_and_nobody_else_notices(
     stopped
         .write_all(b"GET /stream/demo.flv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .expect("a request");
-    let mut bystander = play(&format!("rtmp://{}/stream/demo", server.rtmp), &[]);
+    let mut bystander = play(&rtmp_url(&server), &[]);
     let lagged = || {
         let page = server.get("/metrics").text();
         let line = page
@@ -344,10 +423,40 @@ fn a_player_that_stops_reading_goes_on_at_a_key_picture_and_nobody_else_notices(
 }
 
 #[test]
+fn fifty_players_that_stop_reading_hold_no_memory() {
+    let server = relay_only();
+    let mut publisher = Publisher::start(&server, "demo").unwrap_or_else(|_| panic!("welcome"));
+    let size = std::fs::metadata(loud()).expect("a clip").len();
+    let mut at = 0;
+    let mut fill = |publisher: &mut Publisher, bytes: u64| {
+        for _ in 0..bytes.div_ceil(size) {
+            at = publisher.play(&loud(), at, |tag| tag.kind != TagKind::Script) + 40;
+        }
+    };
+    // More than the ring may hold.
+    fill(&mut publisher, 20 << 20);
+    let copies = ["--copies", "25"];
+    let crowds = [
+        play(&rtmp_url(&server), &copies),
+        play(&flv_url(&server), &copies),
+    ];
+    until("all of them play", || {
+        let rtmp = server.log().matches("play accepted").count();
+        let flv = server.metric("weir_http_requests_total{kind=\"flv\",status=\"200\"}");
+        (rtmp == 25 && flv == Some(25.0)).then_some(())
+    });
+    let before = server.resident();
+    crowds.iter().for_each(|crowd| crowd.signal("STOP"));
+    fill(&mut publisher, 60 << 20);
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < 20 << 20, "{grown} bytes");
+}
+
+#[test]
 fn a_player_that_breaks_the_rules_costs_itself_alone() {
     let server = relay_only();
     let mut publisher = publish(&server, &bundled_clip(), &[]);
-    let mut bystander = play(&format!("rtmp://{}/stream/demo", server.rtmp), &[]);
+    let mut bystander = play(&rtmp_url(&server), &[]);
     let mut rogue = Raw::connected(&server);
     let ask = [
         crate::harness::peer::text("play"),

@@ -198,6 +198,15 @@ impl Server {
         })
     }
 
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmRSS") << 10
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         super::tools::signal(self.child.id(), name);
     }

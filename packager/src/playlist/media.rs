@@ -17,7 +17,7 @@ pub fn media(window: &Window) -> String {
         window.discontinuity_sequence()
     );
     for entry in window.entries() {
-        segment(&mut text, &entry, "");
+        segment(&mut text, &entry, ("", ""), false);
     }
     if window.ended() {
         text.push_str("#EXT-X-ENDLIST\n");
@@ -38,13 +38,13 @@ pub fn vod(entries: &[Entry], prefix: &str) -> String {
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{first}");
     text.push_str("#EXT-X-DISCONTINUITY-SEQUENCE:0\n");
     for entry in entries {
-        segment(&mut text, entry, prefix);
+        segment(&mut text, entry, (prefix, ""), false);
     }
     text.push_str("#EXT-X-ENDLIST\n");
     text
 }
 
-fn head(text: &mut String, target_seconds: u64) {
+pub(super) fn head(text: &mut String, target_seconds: u64) {
     // `fmt::Write` for a String never fails, here and below.
     let _ = writeln!(
         text,
@@ -52,19 +52,25 @@ fn head(text: &mut String, target_seconds: u64) {
     );
 }
 
-fn segment(text: &mut String, entry: &Entry, prefix: &str) {
+/// The lines of one segment, found behind the two parts of its prefix.
+pub(super) fn segment(text: &mut String, entry: &Entry, prefix: (&str, &str), missing: bool) {
     if entry.discontinuity {
         text.push_str("#EXT-X-DISCONTINUITY\n");
     }
     if let Some(unix_ms) = entry.unix_ms {
         let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", iso8601(unix_ms));
     }
+    if missing {
+        text.push_str("#EXT-X-GAP\n");
+    }
     let micros = entry.micros();
     let _ = writeln!(
         text,
-        "#EXTINF:{}.{:06},\n{prefix}{}.ts",
+        "#EXTINF:{}.{:06},\n{}{}{}.ts",
         micros / 1_000_000,
         micros % 1_000_000,
+        prefix.0,
+        prefix.1,
         entry.number
     );
 }

@@ -7,10 +7,12 @@
 mod date;
 mod media;
 mod multivariant;
+mod recording;
 
 pub use self::date::iso8601;
 pub use self::media::{media, vod};
 pub use self::multivariant::{Variant, multivariant};
+pub use self::recording::{Growth, Recorded, recording};
 
 use ::media::{Ticks, Timestamp};
 

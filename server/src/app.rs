@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use media::Ticks;
 use tokio::sync::Semaphore;
 
+use crate::clock;
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::http::Metrics;
 use crate::keys::Keys;
 use crate::ladder;
 use crate::live::{Broadcast, Directory, Playout};
 use crate::name::StreamName;
+use crate::record::Recorder;
 use crate::relay::Relays;
 use crate::tls::Connector;
 
@@ -28,6 +30,8 @@ pub struct App {
     pub(crate) relays: Relays,
     /// How relays connect with TLS.
     pub(crate) tls: Connector,
+    /// What keeps broadcasts, if they are kept.
+    pub(crate) recorder: Option<Recorder>,
     keys: Keys,
     pool: Arc<rayon::ThreadPool>,
     /// When the server began.
@@ -51,7 +55,8 @@ pub(crate) enum Denied {
 
 impl App {
     /// The state of a server with `config`, whose keys are in `keys` and whose
-    /// relays trust what `tls` does.
+    /// relays trust what `tls` does; recordings that an earlier run has left are taken
+    /// up. Call it in a runtime.
     #[expect(
         clippy::disallowed_methods,
         reason = "the server is where time is read"
@@ -60,6 +65,10 @@ impl App {
         let playout = Playout {
             segment: config.hls.segment,
             window: config.hls.window,
+        };
+        let recorder = match config.record.clone() {
+            Some(record) => Some(Recorder::open(record, &config.data, config.hls.segment)?),
+            None => None,
         };
         let pool = rayon::ThreadPoolBuilder::new()
             .thread_name(|index| format!("rungs {index}"))
@@ -71,6 +80,7 @@ impl App {
             player_places: Arc::new(Semaphore::new(players_of(config.limits.connections))),
             relays: Relays::default(),
             tls,
+            recorder,
             keys,
             pool: Arc::new(pool),
             started: Instant::now(),
@@ -90,14 +100,8 @@ impl App {
     }
 
     /// Wall time in milliseconds since the Unix epoch.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the server is where time is read"
-    )]
     pub(crate) fn unix_ms(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as u64)
+        clock::unix_ms()
     }
 
     /// The name that `key` may publish. Reads a file when the keys have changed:

@@ -8,7 +8,9 @@
 
 mod alarm;
 pub mod app;
+mod backoff;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod cpu;
 pub mod health;
@@ -24,7 +26,6 @@ pub mod play;
 mod players;
 pub mod publish;
 mod rate;
-#[allow(dead_code, unused_imports, reason = "what recording will use")]
 mod record;
 mod relay;
 pub mod serve;

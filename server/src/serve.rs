@@ -99,6 +99,9 @@ async fn serve(config: Config) -> Result<()> {
         while !app.directory.open().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if let Some(recorder) = &app.recorder {
+            recorder.drain().await;
+        }
         // Players poll once a target duration: the ENDLIST is there for all of them to see.
         tokio::time::sleep(target).await;
         let _ = stop_http.send(true);

@@ -15,6 +15,7 @@
 mod layers;
 mod problem;
 mod reader;
+mod record;
 mod relays;
 mod sections;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::time::Duration;
 use media::{Rung, Ticks};
 
 use crate::name::StreamName;
+use crate::record::store::Settings;
 use crate::tls;
 
 pub use layers::{Environment, Flag, Origin};
@@ -53,6 +55,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// Where streams are sent on to.
     pub relay: Relay,
+    /// How broadcasts are kept; `None`: they are not.
+    pub(crate) record: Option<Record>,
     /// What the server takes on.
     pub limits: Limits,
 }
@@ -230,6 +234,19 @@ pub struct RelayTarget {
     pub stream: Option<StreamName>,
     /// The rung it gets; `None`: the publisher's own units.
     pub rung: Option<String>,
+}
+
+/// Settings of `[record]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Where recordings go.
+    pub(crate) store: Settings,
+    /// How long after its last segment a recording may be continued, up to a day.
+    pub(crate) merge: Duration,
+    /// Bytes of segments that wait on this server's disk, at least 64 MiB.
+    pub(crate) spool_limit: u64,
+    /// How many days recordings are kept; 0: for ever.
+    pub(crate) keep_days: u32,
 }
 
 /// Settings of `[limits]`.

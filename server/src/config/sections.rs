@@ -28,9 +28,9 @@ impl Reader<'_> {
             audio: self.audio(),
             auth: self.auth(),
             relay: self.relay(),
+            record: self.record(),
             limits: self.limits(),
         };
-        self.record();
         self.registry();
         self.drain();
         self.listeners_apart(&config);
@@ -302,30 +302,6 @@ impl Reader<'_> {
         }
     }
 
-    fn record(&mut self) {
-        let none = [Store::None];
-        let off = "leave it at \"none\"";
-        if self.later("record.store", store, &none, off).is_none() {
-            self.inherited(
-                "ASSETS_BUCKET",
-                "recording is not built yet, nothing is kept",
-            );
-        }
-        let alone = "leave it out";
-        let merge = value::duration(Duration::ZERO..=24 * HOUR);
-        self.later("record.merge", merge, &[Duration::from_secs(120)], alone);
-        self.later(
-            "record.spool_limit",
-            value::size(64 << 20),
-            &[20 << 30],
-            alone,
-        );
-        self.later("record.keep_days", value::count(0..=36_500), &[0], alone);
-        self.later("record.endpoint", value::any_text, &[String::new()], alone);
-        self.later("record.region", value::any_text, &[String::new()], alone);
-        self.later("record.path_style", value::switch, &[false], alone);
-    }
-
     fn registry(&mut self) {
         let memory = [Registry::Memory];
         let off = "leave it at \"memory\"";
@@ -481,32 +457,6 @@ fn stream_limit(raw: &Raw) -> Read<StreamLimit> {
     count
         .map(StreamLimit::AtMost)
         .map_err(|expected| format!("\"auto\" or {expected}"))
-}
-
-#[derive(PartialEq)]
-enum Store {
-    None,
-    Elsewhere,
-}
-
-fn store(raw: &Raw) -> Read<Store> {
-    let expected = || "\"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"".to_owned();
-    let Raw::Text(text) = raw else {
-        return Err(expected());
-    };
-    if text == "none" {
-        return Ok(Store::None);
-    }
-    let directory = text
-        .strip_prefix("file://")
-        .is_some_and(|path| path.starts_with('/'));
-    let bucket = text
-        .strip_prefix("s3://")
-        .and_then(|rest| rest.split('/').next());
-    if directory || bucket.is_some_and(|bucket| !bucket.is_empty()) {
-        return Ok(Store::Elsewhere);
-    }
-    Err(expected())
 }
 
 #[derive(PartialEq)]

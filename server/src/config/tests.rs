@@ -182,22 +182,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
             "leave it at []",
         ),
         (
-            "record.store",
-            "\"s3://bucket/prefix\"",
-            "leave it at \"none\"",
-        ),
-        (
-            "record.store",
-            "\"file:///srv/vod\"",
-            "leave it at \"none\"",
-        ),
-        ("record.merge", "\"1m\"", "leave it out"),
-        ("record.spool_limit", "\"1GiB\"", "leave it out"),
-        ("record.keep_days", "7", "leave it out"),
-        ("record.endpoint", "\"http://minio:9000\"", "leave it out"),
-        ("record.region", "\"eu-north-1\"", "leave it out"),
-        ("record.path_style", "true", "leave it out"),
-        (
             "registry.url",
             "\"redis://:secret@cache:6379/0\"",
             "leave it at \"memory\"",
@@ -227,18 +211,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
 #[test]
 fn bad_values_of_later_settings_are_told_as_bad() {
     told(
-        "record.store = \"s3://\"",
-        &[
-            "record.store = \"s3://\" (weir.toml:1): expected \"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"",
-        ],
-    );
-    told(
-        "record.store = \"file://vod\"",
-        &[
-            "record.store = \"file://vod\" (weir.toml:1): expected \"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"",
-        ],
-    );
-    told(
         "registry.url = \"redis:/:hunter2@x\"",
         &[
             "registry.url = (hidden) (weir.toml:1): expected \"memory\", \"redis://HOST[:PORT][/DB]\" or \"rediss://…\"",
@@ -248,12 +220,40 @@ fn bad_values_of_later_settings_are_told_as_bad() {
         "registry.advertise = \":8000\"",
         &["registry.advertise = \":8000\" (weir.toml:1): expected \"auto\" or HOST:PORT"],
     );
+}
+
+#[test]
+fn where_recordings_go_is_checked() {
+    told(
+        "record.store = \"s3://\"",
+        &[
+            "record.store = \"s3://\" (weir.toml:1): expected \"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"; here: the bucket has no name",
+        ],
+    );
+    told(
+        "record.store = \"file://vod\"",
+        &[
+            "record.store = \"file://vod\" (weir.toml:1): expected \"none\", \"file:///DIR\" or \"s3://BUCKET[/PREFIX]\"; here: the folder's path does not begin with '/', after the two of file://",
+        ],
+    );
     told(
         "record.spool_limit = \"20G\"",
         &[
             "record.spool_limit = \"20G\" (weir.toml:1): expected a size of at least 64 MiB, like \"500MiB\" or \"20GiB\"",
         ],
     );
+    told(
+        "[record]\nstore = \"file:///srv/vod\"\nregion = \"eu-north-1\"",
+        &[
+            "record.region is for a store in a bucket; record.store = \"file:///srv/vod\" is a folder",
+        ],
+    );
+    let text = "[record]\nstore = \"s3://vods/tv\"\nendpoint = \"http://minio:9000\"\nmerge = \"30s\"\nkeep_days = 7";
+    let record = load(text, &[], &[]).unwrap().config.record.unwrap();
+    assert_eq!(record.store.url.to_string(), "s3://vods/tv");
+    assert!(record.store.endpoint.is_some());
+    assert_eq!(record.merge, Duration::from_secs(30));
+    assert_eq!((record.keep_days, record.spool_limit), (7, 20 << 30));
 }
 
 #[test]
@@ -504,10 +504,14 @@ fn the_names_of_the_system_before_weir_still_work() {
     assert_eq!(
         loaded.warnings,
         [
-            "environment ASSETS_BUCKET is set: recording is not built yet, nothing is kept",
             "environment CACHE_DOMAIN is set: a shared registry is not built yet, this server works alone",
         ]
     );
+    let store = |loaded: &Loaded| {
+        let record = loaded.config.record.as_ref();
+        record.map(|record| record.store.url.to_string())
+    };
+    assert_eq!(store(&loaded).as_deref(), Some("s3://vods"));
     let own = [("MEDIA_ROOT", "a"), ("WEIR_DATA", "b")];
     assert_eq!(
         load("data = \"c\"", &own, &[]).unwrap().config.data,
@@ -519,7 +523,15 @@ fn the_names_of_the_system_before_weir_still_work() {
     );
     // Who says "none" knows.
     let said = "record.store = \"none\"\nregistry.url = \"memory\"";
-    assert!(load(said, &pairs, &[]).unwrap().warnings.is_empty());
+    let loaded = load(said, &pairs, &[]).unwrap();
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(store(&loaded), None);
+    told_in(&[("ASSETS_BUCKET", "a/b")], "ASSETS_BUCKET = \"a/b\"");
+}
+
+fn told_in(pairs: &[(&str, &str)], beginning: &str) {
+    let told = load("", pairs, &[]).unwrap_err().to_string();
+    assert!(told.starts_with(beginning), "{told}");
 }
 
 #[test]

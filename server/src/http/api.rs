@@ -16,6 +16,7 @@ use super::body::respond;
 use crate::app::App;
 use crate::live::Broadcast;
 use crate::name::StreamName;
+use crate::record::{self, Amount, Recorder};
 use crate::relay::{Snapshot, Target};
 
 /// What is asked for.
@@ -23,6 +24,7 @@ use crate::relay::{Snapshot, Target};
 pub(super) enum Question {
     Streams,
     Stream(StreamName),
+    Recordings,
     /// Nothing lives at this path of the API.
     Unknown,
 }
@@ -30,6 +32,9 @@ pub(super) enum Question {
 impl Question {
     /// Reads what follows `/api/v1/`.
     pub(super) fn parse(path: &str) -> Self {
+        if path == "recordings" {
+            return Self::Recordings;
+        }
         match path.strip_prefix("streams") {
             Some("") => Self::Streams,
             Some(rest) => match rest.strip_prefix('/').map(str::parse) {
@@ -57,6 +62,33 @@ struct Stream {
     ingest_bytes: u64,
     ingest_bitrate_bps: u64,
     relays: Vec<Relay>,
+    recordings: Vec<Recording>,
+}
+
+#[derive(Serialize)]
+struct Recordings {
+    /// Bytes of segments on this server's disk.
+    spooled_bytes: u64,
+    recordings: Vec<Recording>,
+}
+
+/// A recording that this server works on, or did until lately.
+#[derive(Serialize)]
+struct Recording {
+    stream: StreamName,
+    /// Start of its first broadcast in Unix milliseconds.
+    id: u64,
+    /// Relative to the stream.
+    url: String,
+    state: &'static str,
+    error: Option<String>,
+    duration_ms: u64,
+    bytes: u64,
+    backlog_segments: u64,
+    backlog_ms: u64,
+    backlog_bytes: u64,
+    gaps: u64,
+    gaps_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -106,9 +138,16 @@ pub(super) fn answer(
                 json(StatusCode::NOT_FOUND, &Problem { error })
             }
         },
+        Question::Recordings => {
+            let recorder = app.recorder.as_ref();
+            let recordings = Recordings {
+                spooled_bytes: recorder.map_or(0, Recorder::spooled_bytes),
+                recordings: recordings(app),
+            };
+            json(StatusCode::OK, &recordings)
+        }
         Question::Unknown => {
-            let error =
-                "nothing is at this address; there are /api/v1/streams and /api/v1/streams/NAME";
+            let error = "nothing is at this address; there are /api/v1/streams, /api/v1/streams/NAME and /api/v1/recordings";
             json(StatusCode::NOT_FOUND, &Problem { error })
         }
     }
@@ -165,20 +204,44 @@ fn streams(app: &App) -> Vec<Stream> {
             .map(|(target, snapshot)| relay(target, snapshot))
             .collect();
     }
+    let mut recorded = recordings(app);
     let stream = |(name, (broadcast, relays)): (String, (Option<Arc<Broadcast>>, Vec<Relay>))| {
         let broadcast = broadcast.as_deref();
         let publisher = broadcast.map(|broadcast| &broadcast.publisher);
+        let name: StreamName = name.parse().ok()?;
+        let recordings = recorded.extract_if(.., |one| one.stream == name).collect();
         Some(Stream {
-            name: name.parse().ok()?,
+            name,
             live: publisher.is_some_and(|publisher| publisher.present()),
             session: broadcast.map(Broadcast::session),
             ingest_bytes: publisher.map_or(0, |publisher| publisher.received()),
             ingest_bitrate_bps: publisher
                 .map_or(0, |publisher| publisher.bit_rate(app.now()).round() as u64),
             relays,
+            recordings,
         })
     };
     all.into_iter().filter_map(stream).collect()
+}
+
+fn recordings(app: &App) -> Vec<Recording> {
+    let all = app.recorder.as_ref().map(Recorder::all).unwrap_or_default();
+    let ms = |amount: Amount| (amount.duration.get().max(0) / 90) as u64;
+    let recording = |one: record::Snapshot| Recording {
+        url: format!("vod-{}-master.m3u8", one.id),
+        stream: one.name,
+        id: one.id,
+        state: one.state.name(),
+        error: one.error,
+        duration_ms: ms(one.stored) + ms(one.backlog) + ms(one.gaps),
+        bytes: one.stored.bytes + one.backlog.bytes,
+        backlog_segments: one.backlog.segments,
+        backlog_ms: ms(one.backlog),
+        backlog_bytes: one.backlog.bytes,
+        gaps: one.gaps.segments,
+        gaps_ms: ms(one.gaps),
+    };
+    all.into_iter().map(recording).collect()
 }
 
 fn relay(target: &Target, snapshot: &Snapshot) -> Relay {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::body::respond;
 use crate::app::App;
 use crate::ladder::STAGES;
+use crate::record;
 use crate::relay::{Snapshot, State};
 
 /// Counters of the server as a whole.
@@ -239,6 +240,7 @@ fn render(app: &App) -> String {
         );
     }
     relays(app, &mut page);
+    recordings(app, &mut page);
     page.family(
         "weir_reader_lagged_total",
         "counter",
@@ -379,6 +381,89 @@ fn relays(app: &App, page: &mut Page) {
                 ];
                 page.sample(name, &labels, u8::from(relay.state == state));
             }
+        }
+    }
+}
+
+/// How recordings fare. Without `record.store` there is nothing to say.
+fn recordings(app: &App, page: &mut Page) {
+    let Some(recorder) = &app.recorder else {
+        return;
+    };
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = recorder.counters();
+    page.family(
+        "weir_record_segments_total",
+        "counter",
+        "Segments of recordings by what became of them.",
+    );
+    for (result, count) in [
+        ("stored", &counters.segments_stored),
+        ("lost", &counters.segments_lost),
+    ] {
+        let labels = [("result", result)];
+        page.sample("weir_record_segments_total", &labels, load(count));
+    }
+    let puts = &counters.puts;
+    let kinds = [
+        ("segment", &puts.segments),
+        ("playlist", &puts.playlists),
+        ("marker", &puts.markers),
+    ];
+    let families = [
+        (
+            "weir_record_puts_total",
+            "Objects sent to the store, tries that failed included.",
+        ),
+        (
+            "weir_record_put_bytes_total",
+            "Bytes of objects sent to the store, tries that failed included.",
+        ),
+    ];
+    for (index, (name, help)) in families.into_iter().enumerate() {
+        page.family(name, "counter", help);
+        for (kind, (requests, bytes)) in kinds {
+            let value = [requests, bytes][index];
+            page.sample(name, &[("kind", kind)], load(value));
+        }
+    }
+    let all = recorder.all();
+    page.family(
+        "weir_record_backlog_bytes",
+        "gauge",
+        "Bytes of recordings that are not in the store yet.",
+    );
+    let backlog: u64 = all.iter().map(|one| one.backlog.bytes).sum();
+    page.sample("weir_record_backlog_bytes", &[], backlog);
+    page.family(
+        "weir_record_spool_bytes",
+        "gauge",
+        "Bytes of segments on this server's disk.",
+    );
+    page.sample("weir_record_spool_bytes", &[], recorder.spooled_bytes());
+    // One recording for each stream, the newest: a label for each that ever was
+    // would grow without end.
+    let newest: BTreeMap<_, _> = all.iter().map(|one| (one.name.as_str(), one)).collect();
+    let name = "weir_record_backlog_seconds";
+    page.family(
+        name,
+        "gauge",
+        "Media time of a stream's newest recording that is not in the store yet.",
+    );
+    for (stream, one) in &newest {
+        let backlog = one.backlog.duration.as_secs_f64();
+        page.sample(name, &[("stream", stream)], backlog);
+    }
+    let name = "weir_record_state";
+    page.family(
+        name,
+        "gauge",
+        "1 for what a stream's newest recording is doing.",
+    );
+    for (stream, one) in &newest {
+        for state in record::State::ALL {
+            let labels = [("stream", *stream), ("state", state.name())];
+            page.sample(name, &labels, u8::from(one.state == state));
         }
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod lasting;
 mod metrics;
 mod pages;
+mod recordings;
 mod route;
 mod serve;
 mod socket;
@@ -121,6 +122,9 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
                     &segment.data,
                 )
             }
+            None if app.recorder.is_some() => {
+                recordings::segment(app, headers, name, rung, *number).await
+            }
             None if app.directory.find(name).is_some() => sentence(
                 StatusCode::NOT_FOUND,
                 format!("segment {number} of {name} is not here: it is too old or not made yet"),
@@ -128,6 +132,9 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
             None => not_live(name),
         },
         Route::Thumbnail(name) => thumbnail(app, name, headers).await,
+        Route::Vod { name, id } => recordings::playlist(app, headers, name, *id).await,
+        Route::VodMultivariant { name, id } => recordings::master(app, headers, name, *id).await,
+        Route::Recordings(name) => recordings::list(app, name).await,
         Route::Health => sentence(StatusCode::OK, "healthy".to_owned()),
         Route::Ready => match app.not_ready() {
             None => sentence(StatusCode::OK, "ready".to_owned()),

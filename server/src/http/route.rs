@@ -21,6 +21,18 @@ pub(super) enum Route<'p> {
         number: u64,
     },
     Thumbnail(StreamName),
+    /// A recording's playlist.
+    Vod {
+        name: StreamName,
+        id: u64,
+    },
+    /// The multivariant playlist that has it.
+    VodMultivariant {
+        name: StreamName,
+        id: u64,
+    },
+    /// The list of a stream's recordings.
+    Recordings(StreamName),
     /// HTTP-FLV of an application's stream.
     Flv {
         app: &'p str,
@@ -75,13 +87,17 @@ impl<'p> Route<'p> {
             (None, None, None) => Self::Player(name),
             (Some("live.m3u8"), None, None) => Self::Multivariant(name),
             (Some("thumb.jpg"), None, None) => Self::Thumbnail(name),
+            (Some("recordings.json"), None, None) => Self::Recordings(name),
+            (Some(file), None, None) => match vod(file) {
+                Some((id, false)) => Self::Vod { name, id },
+                Some((id, true)) => Self::VodMultivariant { name, id },
+                None => unknown,
+            },
             (Some(rung), Some("index.m3u8"), None) => Self::MediaPlaylist { name, rung },
-            (Some(rung), Some(file), None) => {
-                match file.strip_suffix(".ts").and_then(segment_number) {
-                    Some(number) => Self::Segment { name, rung, number },
-                    None => unknown,
-                }
-            }
+            (Some(rung), Some(file), None) => match file.strip_suffix(".ts").and_then(number) {
+                Some(number) => Self::Segment { name, rung, number },
+                None => unknown,
+            },
             _ => unknown,
         }
     }
@@ -94,6 +110,8 @@ impl<'p> Route<'p> {
             Self::MediaPlaylist { .. } => "playlist",
             Self::Segment { .. } => "segment",
             Self::Thumbnail(_) => "thumbnail",
+            Self::Vod { .. } | Self::VodMultivariant { .. } => "vod",
+            Self::Recordings(_) => "recordings",
             Self::Flv { .. } => "flv",
             Self::Health | Self::Ready => "health",
             Self::Metrics => "metrics",
@@ -109,6 +127,9 @@ impl<'p> Route<'p> {
             | Self::MediaPlaylist { .. }
             | Self::Segment { .. }
             | Self::Thumbnail(_)
+            | Self::Vod { .. }
+            | Self::VodMultivariant { .. }
+            | Self::Recordings(_)
             | Self::Flv { .. } => true,
             Self::Unknown { media } => *media,
             Self::Home
@@ -122,9 +143,18 @@ impl<'p> Route<'p> {
     }
 }
 
-/// A segment's number: decimal digits without sign or leading zeros, so that
-/// one segment has one URL.
-fn segment_number(digits: &str) -> Option<u64> {
+/// A recording's id in `vod-{id}.m3u8`, or in the name of its multivariant
+/// playlist, and which of the two it is.
+fn vod(file: &str) -> Option<(u64, bool)> {
+    let of = file.strip_prefix("vod-")?.strip_suffix(".m3u8")?;
+    match of.strip_suffix("-master") {
+        Some(id) => Some((number(id)?, true)),
+        None => Some((number(of)?, false)),
+    }
+}
+
+/// Decimal digits without sign or leading zeros, so that one segment has one URL.
+fn number(digits: &str) -> Option<u64> {
     let canonical = digits == "0" || !digits.starts_with('0');
     if !canonical || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -133,7 +163,7 @@ fn segment_number(digits: &str) -> Option<u64> {
 }
 
 fn is_media(path: &str) -> bool {
-    [".m3u8", ".ts", ".jpg", ".flv"]
+    [".m3u8", ".ts", ".jpg", ".flv", "/recordings.json"]
         .iter()
         .any(|end| path.ends_with(end))
 }
@@ -161,6 +191,12 @@ mod tests {
             "/demo/720p/",
             "/demo/720p/1.ts/",
             "/demo//index.m3u8x",
+            "/demo/vod-.m3u8",
+            "/demo/vod-01.m3u8",
+            "/demo/vod--1.m3u8",
+            "/demo/vod-1.m3u8/",
+            "/demo/vod-1-master-master.m3u8",
+            "/demo/vod-99999999999999999999.m3u8",
             "/demo/720p/+1.ts",
             "/demo/720p/01.ts",
             "/demo/720p/-1.ts",
@@ -204,6 +240,19 @@ mod tests {
             Route::parse("/demo/thumb.jpg"),
             Route::Thumbnail(name("demo"))
         );
+        let (name, id) = (name("demo"), 17);
+        let vod = Route::Vod {
+            name: name.clone(),
+            id,
+        };
+        assert_eq!(Route::parse("/demo/vod-17.m3u8"), vod);
+        let master = Route::VodMultivariant {
+            name: name.clone(),
+            id,
+        };
+        assert_eq!(Route::parse("/demo/vod-17-master.m3u8"), master);
+        let list = Route::Recordings(name);
+        assert_eq!(Route::parse("/demo/recordings.json"), list);
         assert_eq!(Route::parse("/healthcheck"), Route::Health);
         assert_eq!(Route::parse("/assets/hls.js"), Route::Asset("hls.js"));
     }

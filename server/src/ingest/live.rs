@@ -62,6 +62,9 @@ impl Live {
         });
         let (failed, failure) = oneshot::channel();
         let broadcast = claim.broadcast();
+        if let Some(recorder) = &app.recorder {
+            broadcast.record(recorder.tap(name, broadcast.session()));
+        }
         let settings = app.ladder(broadcast);
         if app.config.hls.enabled {
             let reader = readers.reader(Start::Oldest);

@@ -22,6 +22,7 @@ use crate::http::Rendered;
 use crate::ladder::{self, Hints, Output, Stats, Unfit, Wants};
 use crate::name::StreamName;
 use crate::rate::Rate;
+use crate::record::Tap;
 use crate::thumbnail;
 
 /// How a broadcast is laid out for viewers.
@@ -54,6 +55,8 @@ pub struct Broadcast {
     /// The coded units of its rungs, for those who read them.
     rungs: Arc<Rungs>,
     tracks: Mutex<Tracks>,
+    /// Where its segments are kept, if they are.
+    tap: OnceLock<Tap>,
 }
 
 /// The configurations of a publisher's tracks.
@@ -150,7 +153,13 @@ impl Broadcast {
             ring: Mutex::new(None),
             rungs: Arc::default(),
             tracks: Mutex::default(),
+            tap: OnceLock::new(),
         }
+    }
+
+    /// Has its segments recorded from now on. The first call counts.
+    pub(crate) fn record(&self, tap: Tap) {
+        let _ = self.tap.set(tap);
     }
 
     /// Opens the ring: the publisher's end, and where readers begin.
@@ -342,6 +351,9 @@ impl Broadcast {
             rung.playlist = Arc::new(Rendered::new(render_media(&rung.window)));
         }
         drop(stage);
+        if let Some(tap) = self.tap.get() {
+            tap.end();
+        }
         // Whoever reads to the end finds the broadcast ended.
         self.rungs.close();
     }
@@ -450,6 +462,13 @@ impl ladder::Sink for Arc<Broadcast> {
             unix_ms: self.session as i64,
         };
         let clock = *self.clock.get_or_init(|| fallback);
+        let batch: Vec<(usize, Arc<Segment>)> = batch
+            .into_iter()
+            .map(|(index, segment)| (index, Arc::new(segment)))
+            .collect();
+        if let Some(tap) = self.tap.get() {
+            tap.push_best(outputs, &batch, clock);
+        }
         // Rendering is done under the lock: a viewer sees segment k on all rungs or on none.
         let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
         let mut touched = Vec::new();
@@ -517,7 +536,7 @@ impl Rung {
         }
     }
 
-    fn push(&mut self, output: &Output, segment: Segment, playout: Playout) {
+    fn push(&mut self, output: &Output, segment: Arc<Segment>, playout: Playout) {
         self.output = output.clone();
         let meter = self.meter.get_or_insert_with(|| {
             let audio_kbps = if output.audio.is_some() {

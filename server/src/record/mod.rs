@@ -1,3 +1,524 @@
 //! Recordings: what was live, kept to be watched later.
+//!
+//! A broadcast hands each segment of its best rung to a [`Tap`], which never waits.
+//! From there it goes to the [`spool`] on this server's disk and from the spool to the
+//! [`store`] ([`upload`]); a [`journal`] beside the spooled segments says what a
+//! recording consists of, and the facts of the stored segments say the same
+//! ([`objects`]), so that a recording survives its process, its disk and its server
+//! ([`remains`]).
+//!
+//! Live never waits for any of this and does not depend on it.
 
+mod account;
+mod journal;
+mod objects;
+mod recording;
+mod remains;
+mod spool;
 pub(crate) mod store;
+mod upload;
+mod watch;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use media::Ticks;
+use packager::{ProgramClock, Segment};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+pub(crate) use self::account::Amount;
+use self::account::{Account, Media, Piece};
+use self::journal::Begin;
+use self::recording::Recording;
+pub(crate) use self::recording::{Snapshot, State};
+use self::store::{Fault, FaultKind, Store};
+pub(crate) use self::watch::Watched;
+use crate::config;
+use crate::ladder::Output;
+use crate::name::StreamName;
+
+/// Records broadcasts. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder(Arc<Shared>);
+
+/// What all recordings of a server share.
+struct Shared {
+    settings: config::Record,
+    /// The folder of the spool.
+    spool: PathBuf,
+    /// What this server calls itself in markers: an id of its data directory.
+    owner: String,
+    /// The longest segments.
+    target: Ticks,
+    runtime: Handle,
+    store: tokio::sync::Mutex<Option<Store>>,
+    open: Mutex<Vec<Arc<Recording>>>,
+    /// The last few that were closed.
+    closed: Mutex<VecDeque<Snapshot>>,
+    /// Bytes of segments on the disk.
+    spooled: AtomicU64,
+    uploads: Semaphore,
+    watch: watch::Places,
+    draining: AtomicBool,
+    counters: Counters,
+}
+
+/// What was done since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) segments_stored: AtomicU64,
+    pub(crate) segments_lost: AtomicU64,
+    /// Bytes of segments that are in the store.
+    pub(crate) bytes_stored: AtomicU64,
+    /// Objects that were sent to the store, and their bytes.
+    pub(crate) puts: Puts,
+}
+
+/// Requests and bytes by kind of object, whatever became of them.
+#[derive(Debug, Default)]
+pub(crate) struct Puts {
+    pub(crate) segments: (AtomicU64, AtomicU64),
+    pub(crate) playlists: (AtomicU64, AtomicU64),
+    pub(crate) markers: (AtomicU64, AtomicU64),
+}
+
+impl Counters {
+    fn lost(&self, segments: u64) {
+        self.segments_lost.fetch_add(segments, Ordering::Relaxed);
+    }
+
+    fn stored(&self, bytes: u64) {
+        self.segments_stored.fetch_add(1, Ordering::Relaxed);
+        self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn put(&self, key: &str, size: u64) {
+        let (requests, bytes) = if key.ends_with(".ts") {
+            &self.puts.segments
+        } else if key.ends_with(".m3u8") {
+            &self.puts.playlists
+        } else {
+            &self.puts.markers
+        };
+        requests.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(size, Ordering::Relaxed);
+    }
+}
+
+/// The end of a broadcast that is recorded. Dropping it ends its part.
+pub(crate) struct Tap {
+    shared: Arc<Shared>,
+    name: StreamName,
+    session: u64,
+    recording: Mutex<Part>,
+}
+
+/// Where the segments of a broadcast go.
+enum Part {
+    /// None has come.
+    Ahead,
+    /// To this recording; the first has gone there.
+    Into(Arc<Recording>),
+    Over,
+}
+
+impl Recorder {
+    /// A recorder with what earlier runs have left in `data`. Call it in a runtime,
+    /// where the recordings are worked on.
+    pub(crate) fn open(
+        settings: config::Record,
+        data: &Path,
+        target: Ticks,
+    ) -> std::io::Result<Self> {
+        let spool = data.join("spool");
+        std::fs::create_dir_all(&spool)?;
+        let owner = owner(data)?;
+        let shared = Arc::new(Shared {
+            settings,
+            owner,
+            target,
+            runtime: Handle::current(),
+            store: tokio::sync::Mutex::default(),
+            open: Mutex::default(),
+            closed: Mutex::default(),
+            spooled: AtomicU64::new(0),
+            uploads: Semaphore::new(UPLOADS),
+            watch: watch::Places::default(),
+            draining: AtomicBool::new(false),
+            counters: Counters::default(),
+            spool,
+        });
+        for found in spool::find(&shared.spool)? {
+            let waiting = found.account.waiting();
+            info!(stream = %found.begin.name, recording = found.begin.id, segments = waiting.segments, bytes = waiting.bytes, "a recording of an earlier run is taken up");
+            shared.spool_used(found.bytes);
+            let recording = Recording::new(found.begin, found.folder, found.account);
+            // What it did last may not be in its journal.
+            recording.relist.store(true, Ordering::Relaxed);
+            shared.open(Arc::new(recording));
+        }
+        shared.runtime.spawn(look_after(Arc::clone(&shared)));
+        Ok(Self(shared))
+    }
+
+    /// What a broadcast of `name` that begins now is to be recorded with.
+    pub(crate) fn tap(&self, name: &StreamName, session: u64) -> Tap {
+        let (shared, stream) = (Arc::clone(&self.0), name.clone());
+        // Until its first segment there is time to ask the store.
+        self.0.runtime.spawn(async move {
+            if let Err(fault) = remains::adopt(&shared, &stream).await {
+                warn!(%stream, reason = %fault.why, "whether there is a recording to be continued cannot be told");
+            }
+        });
+        Tap {
+            shared: Arc::clone(&self.0),
+            name: name.clone(),
+            session,
+            recording: Mutex::new(Part::Ahead),
+        }
+    }
+
+    /// The open recordings and the last few that were closed, by name and id.
+    pub(crate) fn all(&self) -> Vec<Snapshot> {
+        let open = self.0.recordings();
+        let mut all: Vec<_> = open.iter().map(|one| one.snapshot()).collect();
+        all.extend(self.0.closed().iter().cloned());
+        all.sort_by(|a, b| (a.name.as_str(), a.id).cmp(&(b.name.as_str(), b.id)));
+        all
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Bytes of segments on the disk.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        self.0.spooled.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when all that is here is in the store, or the store does not take
+    /// it. Recordings stay open: a publisher may return to the next process.
+    pub(crate) async fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        let until = Instant::now() + upload::DRAIN;
+        let behind = |one: &Arc<Recording>| {
+            one.to_send.notify_one();
+            !one.stalled() && one.account().waiting().segments > 0
+        };
+        while Instant::now() < until && self.0.recordings().iter().any(behind) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let left: u64 = self.all().iter().map(|one| one.backlog.segments).sum();
+        if left > 0 {
+            warn!(
+                segments = left,
+                "recordings wait in the spool for the next start"
+            );
+        }
+    }
+}
+
+impl Shared {
+    /// The store, opened when it is first needed. A folder may not be mounted yet,
+    /// credentials may come later.
+    async fn store(&self) -> Result<Store, Fault> {
+        let mut store = self.store.lock().await;
+        if let Some(store) = &*store {
+            return Ok(store.clone());
+        }
+        let opened = Store::open(&self.settings.store).await?;
+        Ok(store.insert(opened).clone())
+    }
+
+    /// After a refusal the store is opened anew: credentials are read again.
+    fn distrust_store(&self, fault: &Fault) {
+        if fault.kind == FaultKind::Refused
+            && let Ok(mut store) = self.store.try_lock()
+        {
+            *store = None;
+        }
+    }
+
+    fn recordings(&self) -> Vec<Arc<Recording>> {
+        self.lock_open().clone()
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, Vec<Arc<Recording>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, VecDeque<Snapshot>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &StreamName, id: u64) -> Option<Arc<Recording>> {
+        let open = self.lock_open();
+        let mut open = open.iter();
+        let found = open.find(|one| one.name() == name && one.id() == id);
+        found.cloned()
+    }
+
+    fn is_open(&self, name: &StreamName, id: u64) -> bool {
+        self.find(name, id).is_some()
+    }
+
+    /// The recording that a broadcast of `name` is a part of from now on.
+    fn attach(self: &Arc<Self>, name: &StreamName, session: u64, target: Ticks) -> Arc<Recording> {
+        let mut open = self.lock_open();
+        let merge = self.settings.merge;
+        let newest = open
+            .iter()
+            .filter(|one| one.name() == name)
+            .max_by_key(|one| one.id());
+        if let Some(before) = newest.filter(|one| one.attach(merge)) {
+            info!(stream = %name, recording = before.id(), "the recording is continued");
+            return Arc::clone(before);
+        }
+        let begin = Begin {
+            name: name.clone(),
+            id: session,
+            target: target.get(),
+        };
+        info!(stream = %name, recording = session, "recording");
+        let folder = spool::folder(&self.spool, name, session);
+        let recording = Arc::new(Recording::new(begin, folder, Account::new(target)));
+        recording.begin_attached();
+        open.push(Arc::clone(&recording));
+        drop(open);
+        self.work_on(&recording);
+        recording
+    }
+
+    /// Takes up a recording that has begun elsewhere or before.
+    fn open(self: &Arc<Self>, recording: Arc<Recording>) {
+        let mut open = self.lock_open();
+        if open
+            .iter()
+            .any(|one| one.name() == recording.name() && one.id() == recording.id())
+        {
+            return;
+        }
+        open.push(Arc::clone(&recording));
+        drop(open);
+        self.work_on(&recording);
+    }
+
+    fn work_on(self: &Arc<Self>, recording: &Arc<Recording>) {
+        let (shared, recording) = (Arc::clone(self), Arc::clone(recording));
+        self.runtime.spawn(async move {
+            let all = async {
+                tokio::select! {
+                    () = recording.spool(&shared) => {}
+                    () = upload::run(&shared, &recording) => {}
+                }
+                upload::close(&shared, &recording).await;
+            };
+            let task = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(all));
+            if task.await.is_err() {
+                error!(stream = %recording.name(), recording = recording.id(), "recording panicked; the next start goes on with what is in the spool");
+            }
+            shared.note_closed(&recording);
+            let mut open = shared.lock_open();
+            open.retain(|one| !Arc::ptr_eq(one, &recording));
+        });
+    }
+
+    fn note_closed(&self, recording: &Recording) {
+        let mut closed = self.closed();
+        recording.close();
+        closed.push_back(recording.snapshot());
+        if closed.len() > CLOSED {
+            closed.pop_front();
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn spool_used(&self, bytes: u64) {
+        self.spooled.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn spool_freed(&self, bytes: u64) {
+        let less = |now: u64| Some(now.saturating_sub(bytes));
+        let _ = self
+            .spooled
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Keeps the spool below its limit once `bytes` more are in it.
+    async fn make_room(&self, bytes: u64) {
+        while self.spooled.load(Ordering::Relaxed) + bytes > self.settings.spool_limit {
+            if !self.evict_oldest().await {
+                return;
+            }
+        }
+    }
+
+    /// Gives up the oldest segment of the spool, of whatever recording. `false`:
+    /// there is none that could be.
+    async fn evict_oldest(&self) -> bool {
+        let all = self.recordings();
+        let oldest = all.iter().filter_map(|one| {
+            let (number, at) = one.account().oldest_spooled()?;
+            Some((at, number, one))
+        });
+        let Some((_, number, recording)) = oldest.min_by_key(|(at, number, _)| (*at, *number))
+        else {
+            return false;
+        };
+        error!(stream = %recording.name(), recording = recording.id(), segment = number, spooled_bytes = self.spooled.load(Ordering::Relaxed), "a segment is LOST to the recording: the spool is full and the store has not taken it");
+        let bytes = recording.account().bytes_of(number);
+        recording.lose(self, number, bytes).await;
+        true
+    }
+}
+
+impl Tap {
+    /// Takes the best of the segments that became complete together.
+    pub(crate) fn push_best(
+        &self,
+        outputs: &[Output],
+        batch: &[(usize, Arc<Segment>)],
+        clock: ProgramClock,
+    ) {
+        if let Some((output, segment)) = best(outputs, batch) {
+            self.push(output, segment, clock.unix_ms(segment.start));
+        }
+    }
+
+    /// Takes a segment of `output`, whose wall time is `unix_ms`.
+    fn push(&self, output: &Output, segment: &Arc<Segment>, unix_ms: i64) {
+        let mut part = self.lock();
+        let (recording, first) = match &*part {
+            Part::Over => return,
+            Part::Into(recording) => (Arc::clone(recording), false),
+            Part::Ahead => {
+                let recording = self
+                    .shared
+                    .attach(&self.name, self.session, self.shared.target);
+                *part = Part::Into(Arc::clone(&recording));
+                (recording, true)
+            }
+        };
+        let piece = Piece {
+            number: segment.number,
+            rung: output.name.clone(),
+            start: segment.start.ticks(),
+            duration: segment.duration.get(),
+            discontinuity: segment.discontinuity || first,
+            unix_ms,
+            bytes: u32::try_from(segment.data.len()).unwrap_or(u32::MAX),
+            came_ms: crate::clock::unix_ms(),
+        };
+        recording.push(&self.shared, &piece, &media_of(output), Arc::clone(segment));
+    }
+
+    /// The broadcast is over.
+    pub(crate) fn end(&self) {
+        if let Part::Into(recording) = std::mem::replace(&mut *self.lock(), Part::Over) {
+            recording.detach();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Part> {
+        self.recording
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl std::fmt::Debug for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tap")
+            .field("name", &self.name)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+fn media_of(output: &Output) -> Media {
+    let configs = [&output.video, &output.audio];
+    Media {
+        codecs: configs
+            .into_iter()
+            .flatten()
+            .map(|config| config.rfc6381())
+            .collect(),
+        width: output.size.map(|size| size.width),
+        height: output.size.map(|size| size.height),
+        frame_rate: output.frame_rate,
+    }
+}
+
+/// The best of `outputs` for a recording: of those that playlists have, the one
+/// with the largest pictures.
+fn best<'a>(
+    outputs: &'a [Output],
+    batch: &'a [(usize, Arc<Segment>)],
+) -> Option<(&'a Output, &'a Arc<Segment>)> {
+    let listed = batch.iter().filter_map(|(index, segment)| {
+        let output = outputs.get(*index)?;
+        output.listed.then_some((output, segment))
+    });
+    listed.max_by_key(|(output, _)| output.size.map(|size| size.area()))
+}
+
+/// Closes what nobody looks after, now and then.
+async fn look_after(shared: Arc<Shared>) {
+    let mut failed = false;
+    loop {
+        match remains::sweep(&shared).await {
+            Ok(()) => failed = false,
+            Err(fault) => {
+                shared.distrust_store(&fault);
+                if !failed {
+                    warn!(reason = %fault.why, "the store does not tell which recordings are open");
+                }
+                failed = true;
+            }
+        }
+        sleep(SWEEP).await;
+    }
+}
+
+/// What this data directory is called in a store: sixteen letters by chance, kept.
+fn owner(data: &Path) -> std::io::Result<String> {
+    let path = data.join("server-id");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let text = text.trim();
+        if text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(text.to_owned());
+        }
+    }
+    let id = format!("{:016x}", rand::random::<u64>());
+    // A disk that takes no file takes none of its recordings: then it is as if the
+    // directory were new with each start.
+    let _ = std::fs::write(&path, format!("{id}\n"));
+    Ok(id)
+}
+
+/// Requests with segments at once, of all recordings.
+const UPLOADS: usize = 16;
+
+/// Closed recordings that are told in metrics and in the API.
+const CLOSED: usize = 100;
+
+/// How often the store is asked for recordings that nobody looks after.
+const SWEEP: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@
 //! or does not do costs nobody else anything. A task ends with its stream, and
 //! with nothing else: what fails is tried again, and says so meanwhile.
 
-mod backoff;
 mod connect;
 mod feed;
 mod guard;

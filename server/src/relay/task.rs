@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
-use super::backoff::Backoff;
 use super::session::{self, Context, Ended, HEALTHY};
 use super::status::Status;
 use super::{Failure, Source, Target};
 use crate::app::App;
+use crate::backoff::Backoff;
 use crate::name::StreamName;
 
 pub(super) struct Task {

@@ -22,15 +22,15 @@ pub(crate) enum FaultKind {
 }
 
 impl Fault {
-    pub(super) fn passing(why: impl Into<String>) -> Self {
+    pub(in crate::record) fn passing(why: impl Into<String>) -> Self {
         Self::new(FaultKind::Passing, why)
     }
 
-    pub(super) fn refused(why: impl Into<String>) -> Self {
+    pub(in crate::record) fn refused(why: impl Into<String>) -> Self {
         Self::new(FaultKind::Refused, why)
     }
 
-    pub(super) fn new(kind: FaultKind, why: impl Into<String>) -> Self {
+    pub(in crate::record) fn new(kind: FaultKind, why: impl Into<String>) -> Self {
         let why = why.into();
         Self { kind, why }
     }

@@ -66,6 +66,13 @@ pub(crate) struct InvalidSetting {
     here: &'static str,
 }
 
+impl InvalidSetting {
+    /// What is wrong with what was given.
+    pub(crate) fn here(&self) -> &'static str {
+        self.here
+    }
+}
+
 impl Url {
     /// The whole of a bucket, as `ASSETS_BUCKET` names one.
     pub(crate) fn of_bucket(name: &str) -> Result<Self, InvalidSetting> {

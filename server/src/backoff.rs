@@ -7,26 +7,26 @@ use rand::RngExt as _;
 /// Waits that double from one second to thirty, each shorter by chance, by up to
 /// a quarter: targets that fell together do not come back together.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// Tries since the last reset.
     failed: u32,
 }
 
 impl Backoff {
     /// The next wait.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(1 << self.failed.min(DOUBLINGS));
         self.failed = self.failed.saturating_add(1);
         jittered(wait.min(LONGEST))
     }
 
     /// The longest wait: where somebody has said no.
-    pub(super) fn longest() -> Duration {
+    pub(crate) fn longest() -> Duration {
         jittered(LONGEST)
     }
 
     /// The next wait is a short one again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failed = 0;
     }
 }

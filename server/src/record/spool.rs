@@ -1,0 +1,142 @@
+//! The spool: a folder of this server's disk where segments wait for the store.
+//!
+//! `spool/{name}/{id}/` has a recording's journal and its segments, `{number}.ts`,
+//! each there as a whole or not at all. What is done here waits for the disk, so it
+//! is done on threads that may.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use super::account::Account;
+use super::journal::{self, Begin};
+use crate::name::StreamName;
+
+/// The folder of recording `id` of `name`.
+pub(super) fn folder(spool: &Path, name: &StreamName, id: u64) -> PathBuf {
+    spool.join(name.as_str()).join(id.to_string())
+}
+
+pub(super) fn file(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number}.ts"))
+}
+
+/// Writes a segment and makes sure that it stays.
+pub(super) fn write(folder: &Path, number: u64, bytes: &[u8]) -> io::Result<()> {
+    let path = file(folder, number);
+    let beside = path.with_extension("new");
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let written = written
+        .and_then(|()| fs::rename(&beside, &path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    if written.is_err() {
+        // A part of it would take the room that is lacking.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Removes a segment, which may be gone already.
+pub(super) fn remove(folder: &Path, number: u64) -> io::Result<()> {
+    match fs::remove_file(file(folder, number)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes all that is left of a recording.
+pub(super) fn clear(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The stream's own folder, unless it has another recording.
+    if let Some(stream) = folder.parent() {
+        let _ = fs::remove_dir(stream);
+    }
+    Ok(())
+}
+
+/// A recording that an earlier run has left.
+pub(super) struct Found {
+    pub(super) folder: PathBuf,
+    pub(super) begin: Begin,
+    pub(super) account: Account,
+    /// Bytes of its segments on the disk.
+    pub(super) bytes: u64,
+}
+
+/// What is in the spool. Folders that are no recordings are told and left alone.
+pub(super) fn find(spool: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for stream in folders(spool)? {
+        for folder in folders(&stream)? {
+            let read = journal::read(&folder);
+            let (begin, account) = match read {
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    warn!(folder = %folder.display(), "no recording can be made of this folder of the spool: its journal has no beginning");
+                    continue;
+                }
+                Err(error) => {
+                    warn!(folder = %folder.display(), %error, "no recording can be made of this folder of the spool: its journal cannot be read");
+                    continue;
+                }
+            };
+            if self::folder(spool, &begin.name, begin.id) != folder {
+                warn!(folder = %folder.display(), stream = %begin.name, id = begin.id, "this folder of the spool has another recording's journal and is left alone");
+                continue;
+            }
+            let bytes = tidy(&folder, &account)?;
+            found.push(Found {
+                folder,
+                begin,
+                account,
+                bytes,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what waits for nothing any more; gives back how many bytes stay.
+fn tidy(folder: &Path, account: &Account) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_suffix(".ts").and_then(|n| n.parse().ok());
+        let (left_over, waits) = match number {
+            Some(number) => (account.settled(number), account.knows(number)),
+            None => (name.ends_with(".new"), false),
+        };
+        if left_over {
+            fs::remove_file(entry.path())?;
+        } else if waits {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(folders),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}

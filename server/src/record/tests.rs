@@ -1,0 +1,481 @@
+//! Recorders with a folder as their store, from the first segment to the last
+//! playlist.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
+use media::Timestamp;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::record::store::Settings;
+
+/// A data directory and a store, which outlive recorders.
+struct Place {
+    folder: TempDir,
+    merge: Duration,
+    spool_limit: u64,
+}
+
+impl Place {
+    fn new(merge: Duration) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            merge,
+            spool_limit: 1 << 30,
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// Puts something where the store would be, so that there is none.
+    fn obstruct(&self) {
+        fs::write(self.store(), "not a folder").unwrap();
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.store()).unwrap();
+    }
+
+    fn open(&self) -> Recorder {
+        fs::create_dir_all(self.data()).unwrap();
+        let settings = config::Record {
+            store: Settings {
+                url: format!("file://{}", self.store().display())
+                    .parse()
+                    .unwrap(),
+                endpoint: None,
+                region: None,
+                path_style: false,
+            },
+            merge: self.merge,
+            spool_limit: self.spool_limit,
+            keep_days: 0,
+        };
+        Recorder::open(settings, &self.data(), Ticks::new(2 * Ticks::HZ)).unwrap()
+    }
+
+    fn playlist(&self, id: u64) -> MediaPlaylist {
+        let path = self.store().join(format!("demo/vod-{id}.m3u8"));
+        let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        m3u8_rs::parse_media_playlist_res(&text).unwrap()
+    }
+
+    /// Whether `id` is finished in the store.
+    fn closed(&self, id: u64) -> bool {
+        let path = self.store().join(format!("demo/vod-{id}.m3u8"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let marker = self.store().join(format!(".weir/open/demo/{id}"));
+        text.ends_with("#EXT-X-ENDLIST\n") && !marker.exists()
+    }
+
+    /// What is listed is there, and nothing else is said.
+    fn check(&self, playlist: &MediaPlaylist, numbers: impl IntoIterator<Item = u64>) {
+        let expected: Vec<_> = numbers
+            .into_iter()
+            .map(|n| format!("720p/{n}.ts"))
+            .collect();
+        let listed: Vec<_> = playlist
+            .segments
+            .iter()
+            .map(|one| one.uri.clone())
+            .collect();
+        assert_eq!(listed, expected);
+        for one in &playlist.segments {
+            let gap = one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+            let there = fs::read(self.store().join("demo").join(&one.uri)).ok();
+            let number: u64 = one.uri["720p/".len()..one.uri.len() - 3].parse().unwrap();
+            assert_eq!(there, (!gap).then(|| data(number).to_vec()), "{}", one.uri);
+        }
+    }
+}
+
+fn data(number: u64) -> Bytes {
+    Bytes::from(format!("segment {number} ").repeat(5000))
+}
+
+fn output(name: &str, width: u32) -> Output {
+    Output {
+        name: name.to_owned(),
+        listed: true,
+        stands_for: Vec::new(),
+        rung: None,
+        size: Some(media::Size::new(width, width / 16 * 9)),
+        frame_rate: Some(30.0),
+        video: None,
+        audio: None,
+        audio_kbps: 0,
+    }
+}
+
+fn segment(number: u64, session: u64) -> Arc<Segment> {
+    Arc::new(Segment {
+        number,
+        start: Timestamp::from_ticks((number - session) as i64 * 2 * Ticks::HZ),
+        duration: Ticks::new(2 * Ticks::HZ),
+        discontinuity: false,
+        data: data(number),
+        has_video: true,
+        has_audio: true,
+    })
+}
+
+fn push(tap: &Tap, session: u64, numbers: impl IntoIterator<Item = u64>) {
+    let outputs = [output("360p", 640), output("720p", 1280)];
+    let clock = ProgramClock {
+        at: Timestamp::ZERO,
+        unix_ms: session as i64,
+    };
+    for number in numbers {
+        let worse = Arc::new(Segment {
+            data: Bytes::from_static(b"worse"),
+            ..(*segment(number, session)).clone()
+        });
+        let batch = [(0, worse), (1, segment(number, session))];
+        tap.push_best(&outputs, &batch, clock);
+    }
+}
+
+fn name() -> StreamName {
+    "demo".parse().unwrap()
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let wait = async {
+        while !is() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let done = timeout(Duration::from_secs(60), wait).await;
+    assert!(done.is_ok(), "never: {what}");
+}
+
+async fn settled(recorder: &Recorder) {
+    until("all is stored", || {
+        let all = recorder.all();
+        !all.is_empty() && all.iter().all(|one| one.backlog.segments == 0)
+    })
+    .await;
+}
+
+fn spooled(place: &Place) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![place.data().join("spool")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_broadcast_becomes_a_recording_of_its_best_rung() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1007);
+    settled(&recorder).await;
+    let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+    assert!(!watched.closed);
+    let growing = m3u8_rs::parse_media_playlist_res(watched.playlist.text()).unwrap();
+    assert_eq!(growing.playlist_type, Some(MediaPlaylistType::Event));
+    assert_eq!(growing.segments.len(), 7);
+    assert_eq!(recorder.all()[0].state, State::Recording);
+    tap.end();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Vod));
+    assert_eq!(playlist.media_sequence, 1000);
+    place.check(&playlist, 1000..1007);
+    until("the spool is empty", || spooled(&place).is_empty()).await;
+    assert_eq!(recorder.spooled_bytes(), 0);
+    until("it is told as closed", || {
+        recorder.all()[0].state == State::Closed
+    })
+    .await;
+    // It is watched from the store now.
+    let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+    assert!(watched.closed);
+    let bytes = recorder.segment(&name(), "720p", 1003).await.unwrap();
+    assert_eq!(bytes, Some(data(1003)));
+    assert_eq!(recorder.segment(&name(), "720p", 9).await.unwrap(), None);
+    let list = recorder.list(&name()).await.unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!((list[0].id, list[0].sum.duration_ms), (1000, 14_000));
+    assert!(list[0].sum.closed);
+    let master = recorder.master(&name(), 1000).await.unwrap().unwrap();
+    let master = String::from_utf8(master.playlist.text().to_vec()).unwrap();
+    assert!(master.contains("RESOLUTION=1280x720"), "{master}");
+    assert!(master.ends_with("vod-1000.m3u8\n"));
+}
+
+#[tokio::test]
+async fn a_publisher_that_returns_in_time_continues_its_recording() {
+    let place = Place::new(Duration::from_secs(2));
+    let recorder = place.open();
+    let first = recorder.tap(&name(), 1000);
+    push(&first, 1000, 1000..1003);
+    first.end();
+    let second = recorder.tap(&name(), 9000);
+    push(&second, 9000, 9000..9002);
+    settled(&recorder).await;
+    second.end();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    place.check(&playlist, [1000, 1001, 1002, 9000, 9001]);
+    let breaks: Vec<_> = playlist
+        .segments
+        .iter()
+        .map(|one| one.discontinuity)
+        .collect();
+    assert_eq!(breaks, [false, false, false, true, false]);
+    assert!(playlist.segments[3].program_date_time.is_some());
+    // One that comes too late has a recording of its own.
+    let third = recorder.tap(&name(), 20_000);
+    push(&third, 20_000, [20_000]);
+    third.end();
+    until("the other is closed", || place.closed(20_000)).await;
+    place.check(&place.playlist(20_000), [20_000]);
+    place.check(&place.playlist(1000), [1000, 1001, 1002, 9000, 9001]);
+}
+
+#[tokio::test]
+async fn without_a_merge_time_two_broadcasts_are_two_recordings() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let first = recorder.tap(&name(), 1000);
+    push(&first, 1000, 1000..1002);
+    // The second begins before the first has ended.
+    let second = recorder.tap(&name(), 5000);
+    push(&second, 5000, [5000]);
+    push(&first, 1000, [1002]);
+    first.end();
+    second.end();
+    until("both are closed", || {
+        place.closed(1000) && place.closed(5000)
+    })
+    .await;
+    place.check(&place.playlist(1000), 1000..1003);
+    place.check(&place.playlist(5000), [5000]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_costs_nothing() {
+    let place = Place::new(Duration::ZERO);
+    place.obstruct();
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1005);
+    until("it is told", || {
+        let all = recorder.all();
+        all.first().is_some_and(|one| one.state == State::Stalled)
+    })
+    .await;
+    assert!(recorder.all()[0].error.is_some());
+    until("all is in the spool", || {
+        spooled(&place).len() == 6 && recorder.spooled_bytes() > 0
+    })
+    .await;
+    // Who watches has everything all the same.
+    let bytes = recorder.segment(&name(), "720p", 1001).await.unwrap();
+    assert_eq!(bytes, Some(data(1001)));
+    tap.end();
+    place.clear();
+    until("it is closed", || place.closed(1000)).await;
+    place.check(&place.playlist(1000), 1000..1005);
+}
+
+#[tokio::test]
+async fn a_full_spool_gives_up_the_oldest_and_says_so() {
+    let mut place = Place::new(Duration::ZERO);
+    place.obstruct();
+    place.spool_limit = 3 * data(1000).len() as u64 + 10;
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    for number in 1000..1006 {
+        push(&tap, 1000, [number]);
+        until("it is in the spool", || {
+            let path = place.data().join(format!("spool/demo/1000/{number}.ts"));
+            path.exists()
+        })
+        .await;
+    }
+    until("three are gone", || recorder.all()[0].gaps.segments == 3).await;
+    assert!(recorder.spooled_bytes() <= place.spool_limit);
+    tap.end();
+    place.clear();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    place.check(&playlist, 1000..1006);
+    let gap = |at: usize| {
+        let tags = &playlist.segments[at].unknown_tags;
+        tags.iter().any(|tag| tag.tag == "X-GAP")
+    };
+    assert_eq!(
+        (0..6).map(gap).collect::<Vec<_>>(),
+        [true, true, true, false, false, false]
+    );
+    let lost = &recorder.counters().segments_lost;
+    assert_eq!(lost.load(Ordering::Relaxed), 3);
+}
+
+/// A process that is killed: everything it was doing stops, and what is on the disk
+/// stays.
+fn in_a_process(work: impl AsyncFnOnce() + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(work());
+    runtime.shutdown_timeout(Duration::ZERO);
+}
+
+#[test]
+fn the_next_start_closes_what_the_last_one_left() {
+    let place = Arc::new(Place::new(Duration::from_secs(1)));
+    place.obstruct();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1004);
+        until("all is in the spool", || spooled(&here).len() == 5).await;
+        std::mem::forget(tap);
+    });
+    // The last line is torn, and one segment's file half written.
+    let journal = place.data().join("spool/demo/1000/journal");
+    let mut text = fs::read(&journal).unwrap();
+    text.extend_from_slice(b"{\"stored\":10");
+    fs::write(&journal, text).unwrap();
+    fs::write(place.data().join("spool/demo/1000/1004.new"), "half").unwrap();
+    place.clear();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        assert_eq!(recorder.all()[0].backlog.segments, 4);
+        until("it is closed", || here.closed(1000)).await;
+        here.check(&here.playlist(1000), 1000..1004);
+        until("the spool is empty", || spooled(&here).is_empty()).await;
+        assert_eq!(recorder.spooled_bytes(), 0);
+    });
+}
+
+#[test]
+fn a_recording_is_continued_across_a_start() {
+    let place = Arc::new(Place::new(Duration::from_secs(3)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1004);
+        settled(&recorder).await;
+        std::mem::forget(tap);
+    });
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 7000);
+        push(&tap, 7000, [7000]);
+        tap.end();
+        until("it is closed", || here.closed(1000)).await;
+        here.check(&here.playlist(1000), [1000, 1001, 1002, 1003, 7000]);
+    });
+}
+
+#[test]
+fn without_its_disk_a_recording_is_closed_from_the_store_alone() {
+    let place = Arc::new(Place::new(Duration::from_millis(100)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1008);
+        settled(&recorder).await;
+        let marker = here.store().join(".weir/open/demo/1000");
+        until("it is marked as open", || marker.exists()).await;
+        std::mem::forget(tap);
+    });
+    fs::remove_dir_all(place.data()).unwrap();
+    // Its server has been silent for a minute.
+    let marker = place.store().join(".weir/open/demo/1000");
+    let file = fs::File::options().write(true).open(marker).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(modified - Duration::from_secs(60))
+        .unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let _recorder = here.open();
+        until("it is closed", || here.closed(1000)).await;
+        here.check(&here.playlist(1000), 1000..1008);
+        let master = fs::read_to_string(here.store().join("demo/vod-1000-master.m3u8")).unwrap();
+        assert!(master.contains("RESOLUTION=1280x720"), "{master}");
+    });
+}
+
+#[test]
+fn another_server_continues_what_one_has_left() {
+    let place = Arc::new(Place::new(Duration::from_secs(4)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1003);
+        settled(&recorder).await;
+        tap.end();
+        // That nobody is recorded any more has to be known.
+        let marker = here.store().join(".weir/open/demo/1000");
+        until("it is marked as left", || {
+            fs::read_to_string(&marker).is_ok_and(|text| text.contains("\"attached\":false"))
+        })
+        .await;
+    });
+    fs::remove_dir_all(place.data()).unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 7000);
+        until("it is taken over", || !recorder.all().is_empty()).await;
+        push(&tap, 7000, [7000]);
+        tap.end();
+        until("it is closed", || here.closed(1000)).await;
+        here.check(&here.playlist(1000), [1000, 1001, 1002, 7000]);
+    });
+}
+
+#[tokio::test]
+async fn playlists_cost_less_than_half_a_per_cent_of_the_media() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    for number in 1000..1600 {
+        push(&tap, 1000, [number]);
+        settled(&recorder).await;
+    }
+    tap.end();
+    until("it is closed", || place.closed(1000)).await;
+    let puts = &recorder.counters().puts;
+    let bytes = |(_, bytes): &(AtomicU64, AtomicU64)| bytes.load(Ordering::Relaxed);
+    let media = bytes(&puts.segments);
+    assert_eq!(puts.segments.0.load(Ordering::Relaxed), 600);
+    assert!(
+        bytes(&puts.playlists) * 200 <= media,
+        "{} of {media}",
+        bytes(&puts.playlists)
+    );
+    assert!(puts.playlists.0.load(Ordering::Relaxed) > 10);
+}

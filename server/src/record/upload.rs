@@ -1,0 +1,466 @@
+//! The way of a recording into its store, and its end.
+//!
+//! Segments go first, a few at once, the oldest first. A playlist follows when what
+//! it costs has been earned: every [`EARNED`] bytes of media earn one. A playlist of
+//! all segments is as long as they are many, so one that is written with every
+//! segment costs the square of the recording; here the wait between two grows with
+//! the recording, and all of them together stay below half a per cent of the media
+//! (with 2 s of 128 kbit/s of sound alone, the thinnest there is, 0.46 %). Viewers of
+//! this server do not wait: it makes the playlist of what it has itself.
+//!
+//! What fails is tried again for as long as the process lives; what is not done then
+//! is done by the next one, or by another server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use media::Ticks;
+use packager::playlist::{Growth, Variant, multivariant, recording};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::info;
+
+use super::account::{Account, Load};
+use super::objects::{self, BEAT, Marker, Sum};
+use super::recording::{Recording, blocking};
+use super::store::{Facts, Fault, Key, Store};
+use super::{Shared, remains, spool};
+use crate::backoff::Backoff;
+
+/// What has been done for a recording, or not.
+enum Done {
+    Segment(Load, Result<Sent, Fault>),
+    Playlist(usize, Result<(), Fault>),
+    Marker(Result<(), Fault>),
+}
+
+/// What became of a segment.
+enum Sent {
+    Stored,
+    /// It is neither on the disk nor in the store.
+    Gone,
+}
+
+struct Upload<'a> {
+    shared: &'a Arc<Shared>,
+    recording: &'a Arc<Recording>,
+    flying: FuturesUnordered<BoxFuture<'a, Done>>,
+    segments: usize,
+    backoff: Backoff,
+    /// Nothing is begun before.
+    not_before: Option<Instant>,
+    /// Bytes of playlists that were sent, and of media when the first was due.
+    spent: u64,
+    /// Settled segments in the newest playlist of the store.
+    listed: usize,
+    /// A playlist is on its way.
+    listing: bool,
+    /// A marker is on its way.
+    marking: bool,
+    next_marker: Instant,
+    /// What the last marker said.
+    marked_attached: Option<bool>,
+}
+
+/// Brings everything to the store, until the recording is over and complete; with
+/// `drain` until all that is here is there.
+pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
+    Upload {
+        shared,
+        recording,
+        flying: FuturesUnordered::new(),
+        segments: 0,
+        backoff: Backoff::default(),
+        not_before: None,
+        spent: 0,
+        listed: 0,
+        listing: false,
+        marking: false,
+        next_marker: Instant::now(),
+        marked_attached: None,
+    }
+    .run()
+    .await;
+}
+
+impl Upload<'_> {
+    async fn run(&mut self) {
+        loop {
+            if self.not_before.is_none_or(|until| until <= Instant::now()) {
+                self.not_before = None;
+                self.begin();
+            }
+            if self.flying.is_empty() && self.complete() {
+                return;
+            }
+            let merge = self.shared.settings.merge;
+            let mut look = self.recording.look_again(merge);
+            if let Some(until) = self.not_before {
+                look = look.min(until);
+            }
+            tokio::select! {
+                Some(done) = self.flying.next() => self.done(done).await,
+                () = self.recording.to_send.notified() => {}
+                () = sleep_until(look) => {}
+            }
+        }
+    }
+
+    /// Whether nothing is left to do, now and later.
+    fn complete(&self) -> bool {
+        let waiting = self.recording.account().waiting().segments;
+        waiting == 0 && self.recording.seal(self.shared.settings.merge)
+    }
+
+    fn begin(&mut self) {
+        while self.segments < AT_ONCE {
+            let Some(load) = self.recording.account().next_to_send() else {
+                break;
+            };
+            self.segments += 1;
+            let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
+            let send = async move {
+                let sent = send(&shared, &recording, &load).await;
+                Done::Segment(load, sent)
+            };
+            self.flying.push(send.boxed());
+        }
+        if self
+            .recording
+            .superseded
+            .load(std::sync::atomic::Ordering::Relaxed)
+        {
+            return;
+        }
+        let attached = self.recording.attached();
+        let due = self.next_marker <= Instant::now() || self.marked_attached != Some(attached);
+        if due && !self.marking {
+            self.marking = true;
+            self.marked_attached = Some(attached);
+            let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
+            let mark = async move { Done::Marker(mark(&shared, &recording, attached).await) };
+            self.flying.push(mark.boxed());
+        }
+        // A marker stands before the first playlist: whoever finds one that is open
+        // finds who looks after it.
+        if !self.listing && self.marked_attached.is_some() {
+            self.list();
+        }
+    }
+
+    /// Begins to send a playlist, if one is due.
+    fn list(&mut self) {
+        let account = self.recording.account();
+        let (_, settled) = account.counts();
+        let stored = account.in_store();
+        let draining = self.shared.draining();
+        if settled <= self.listed || stored.segments == 0 {
+            return;
+        }
+        let earned = (stored.bytes / EARNED).saturating_sub(self.spent);
+        // What it will be, nearly.
+        let length = 250 + 48 * settled as u64;
+        if earned < length && !draining {
+            return;
+        }
+        let text = recording(account.recorded(settled), self.recording.growing());
+        let sum = sum(&account, settled, false);
+        let master = master(self.recording, &account);
+        drop(account);
+        self.spent += (text.len() + master.len()) as u64;
+        self.listing = true;
+        // The other playlist names this one, and says of it what is known so far.
+        let first = self.listed == 0;
+        let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
+        let put = async move {
+            let done = put_playlists(&shared, &recording, text, first.then_some(master), sum).await;
+            Done::Playlist(settled, done)
+        };
+        self.flying.push(put.boxed());
+    }
+
+    async fn done(&mut self, done: Done) {
+        let failed = match done {
+            Done::Segment(load, sent) => {
+                self.segments -= 1;
+                let (number, bytes) = (load.number, load.piece.bytes);
+                match sent {
+                    Ok(Sent::Stored) => {
+                        self.recording.stored(self.shared, number, bytes).await;
+                        None
+                    }
+                    Ok(Sent::Gone) => {
+                        self.recording.lose(self.shared, number, bytes).await;
+                        tracing::error!(stream = %self.recording.name(), recording = self.recording.id(), segment = number, "a segment is LOST to the recording: it is neither in the spool nor in the store");
+                        None
+                    }
+                    Err(fault) => {
+                        self.recording.account().unsent(number);
+                        Some(fault)
+                    }
+                }
+            }
+            Done::Playlist(settled, done) => {
+                self.listing = false;
+                self.listed = self.listed.max(if done.is_ok() { settled } else { 0 });
+                done.err()
+            }
+            Done::Marker(done) => {
+                self.marking = false;
+                if done.is_ok() {
+                    self.next_marker = Instant::now() + BEAT;
+                } else {
+                    self.marked_attached = None;
+                }
+                done.err()
+            }
+        };
+        match failed {
+            None => {
+                self.recording.store_works();
+                self.backoff.reset();
+            }
+            Some(fault) if self.not_before.is_none() => {
+                let wait = self.backoff.next();
+                self.recording.store_fails(&fault.why, wait);
+                self.shared.distrust_store(&fault);
+                self.not_before = Some(Instant::now() + wait);
+            }
+            // One of several that were on their way together.
+            Some(_) => {}
+        }
+    }
+}
+
+/// Puts a segment into the store.
+async fn send(shared: &Shared, recording: &Recording, load: &Load) -> Result<Sent, Fault> {
+    let _place = shared.uploads.acquire().await;
+    let (name, id) = (recording.name(), recording.id());
+    let store = shared.store().await?;
+    let key = objects::segment(name, &load.piece.rung, load.number).map_err(invalid)?;
+    let facts = objects::segment_facts(id, &load.piece).map_err(invalid)?;
+    let bytes = match &load.segment {
+        Some(segment) => segment.data.clone(),
+        None => {
+            let path = spool::file(&recording.folder, load.number);
+            match blocking(move || std::fs::read(path)).await {
+                Ok(bytes) => Bytes::from(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    // It may have got there before it was noted.
+                    return Ok(match store.head(&key).await? {
+                        Some(head) if head.size == u64::from(load.piece.bytes) => Sent::Stored,
+                        _ => Sent::Gone,
+                    });
+                }
+                Err(error) => {
+                    return Err(Fault::passing(format!(
+                        "a segment of the spool cannot be read: {error}"
+                    )));
+                }
+            }
+        }
+    };
+    put(shared, &store, &key, bytes, &facts).await?;
+    Ok(Sent::Stored)
+}
+
+async fn put(
+    shared: &Shared,
+    store: &Store,
+    key: &Key,
+    bytes: Bytes,
+    facts: &Facts,
+) -> Result<(), Fault> {
+    let size = bytes.len() as u64;
+    shared.counters.put(key.as_str(), size);
+    store.put(key, bytes, facts).await
+}
+
+/// Says that the recording is open and who looks after it, unless somebody else
+/// does now.
+async fn mark(shared: &Shared, recording: &Recording, attached: bool) -> Result<(), Fault> {
+    let store = shared.store().await?;
+    let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
+    if !attached
+        && let Some(got) = store.get(&key, None).await?
+        && let Ok(marker) = serde_json::from_slice::<Marker>(&got.bytes)
+        && marker.owner != shared.owner
+    {
+        info!(stream = %recording.name(), recording = recording.id(), "another server goes on with the recording; what is here is sent after");
+        recording
+            .superseded
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        return Ok(());
+    }
+    write_marker(shared, &store, recording, attached).await
+}
+
+/// Says that this server goes on with a recording that it was not the first to have.
+pub(super) async fn claim(
+    shared: &Shared,
+    store: &Store,
+    recording: &Recording,
+) -> Result<(), Fault> {
+    write_marker(shared, store, recording, false).await
+}
+
+async fn write_marker(
+    shared: &Shared,
+    store: &Store,
+    recording: &Recording,
+    attached: bool,
+) -> Result<(), Fault> {
+    let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
+    let marker = {
+        let account = recording.account();
+        Marker {
+            owner: shared.owner.clone(),
+            attached,
+            came_ms: account.came_ms(),
+            merge_ms: shared.settings.merge.as_millis() as u64,
+            target: recording.begin.target,
+            media: account.media().clone(),
+        }
+    };
+    let text = serde_json::to_vec(&marker).unwrap_or_default();
+    put(
+        shared,
+        store,
+        &key,
+        Bytes::from(text),
+        &objects::marker_facts(),
+    )
+    .await
+}
+
+async fn put_playlists(
+    shared: &Shared,
+    recording: &Recording,
+    text: String,
+    master: Option<String>,
+    sum: Sum,
+) -> Result<(), Fault> {
+    let (name, id) = (recording.name(), recording.id());
+    let store = shared.store().await?;
+    let facts = objects::playlist_facts(id, &sum).map_err(invalid)?;
+    let key = objects::playlist(name, id).map_err(invalid)?;
+    put(shared, &store, &key, Bytes::from(text), &facts).await?;
+    let Some(master) = master else { return Ok(()) };
+    let key = objects::master(name, id).map_err(invalid)?;
+    put(shared, &store, &key, Bytes::from(master), &facts).await
+}
+
+/// Finishes a recording all of whose segments are where they stay.
+pub(super) async fn close(shared: &Shared, recording: &Recording) {
+    let mut backoff = Backoff::default();
+    while let Err(fault) = try_close(shared, recording).await {
+        let wait = backoff.next();
+        recording.store_fails(&fault.why, wait);
+        shared.distrust_store(&fault);
+        sleep(wait).await;
+    }
+    recording.close();
+    let folder = recording.folder.clone();
+    if let Err(error) = blocking(move || spool::clear(&folder)).await {
+        tracing::warn!(stream = %recording.name(), recording = recording.id(), %error, "a closed recording cannot be removed from the spool");
+    }
+    let account = recording.account();
+    let (stored, gaps) = (account.in_store(), account.gaps());
+    info!(stream = %recording.name(), recording = recording.id(), duration_s = stored.duration.as_secs_f64(), bytes = stored.bytes, segments = stored.segments, gaps = gaps.segments, "recording closed");
+}
+
+async fn try_close(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
+    let (name, id) = (recording.name(), recording.id());
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    if recording.superseded.load(relaxed) {
+        return Ok(());
+    }
+    let store = shared.store().await?;
+    if recording.relist.load(relaxed) {
+        let known = |number| recording.account().knows(number);
+        for piece in remains::segments(&store, name, id, known).await? {
+            let mut account = recording.account();
+            account.add(&piece, super::account::Place::Stored);
+        }
+    }
+    finish(shared, &store, recording).await
+}
+
+/// Writes the last playlists and takes the marker away.
+pub(super) async fn finish(
+    shared: &Shared,
+    store: &Store,
+    recording: &Recording,
+) -> Result<(), Fault> {
+    let (name, id) = (recording.name(), recording.id());
+    let (text, master, sum, keys) = {
+        let account = recording.account();
+        let (count, _) = account.counts();
+        let text = packager::playlist::recording(account.recorded(count), Growth::Complete);
+        let master = master(recording, &account);
+        let pieces = account.pieces();
+        let keys: Result<Vec<Key>, _> = pieces
+            .filter(|(_, place)| matches!(place, super::account::Place::Stored))
+            .map(|(piece, _)| objects::segment(name, &piece.rung, piece.number))
+            .collect();
+        let sum = sum(&account, count, true);
+        (text, master, sum, keys.map_err(invalid)?)
+    };
+    if !keys.is_empty() {
+        put_playlists(shared, recording, text, Some(master), sum).await?;
+    }
+    // Everything that they say stands in the playlist now.
+    for key in &keys {
+        store.forget(key).await?;
+    }
+    let marker = objects::marker(name, id).map_err(invalid)?;
+    store.delete(&marker).await
+}
+
+fn sum(account: &Account, count: usize, closed: bool) -> Sum {
+    let mut sum = Sum {
+        closed,
+        ..Sum::default()
+    };
+    let mut duration = Ticks::ZERO;
+    for one in account.recorded(count) {
+        duration += one.entry.duration;
+        sum.gaps += u64::from(one.missing);
+    }
+    sum.duration_ms = (duration.get().max(0) / 90) as u64;
+    sum.bytes = account.in_store().bytes;
+    sum
+}
+
+/// The multivariant playlist of the one playlist that a recording has.
+pub(super) fn master(recording: &Recording, account: &Account) -> String {
+    let media = account.media();
+    let bandwidth = account.meter().measured();
+    let (peak, average) = bandwidth.map_or((1, 1), |one| (one.peak, one.average));
+    multivariant(&[Variant {
+        uri: format!("vod-{}.m3u8", recording.id()),
+        bandwidth: peak,
+        average_bandwidth: average,
+        codecs: media.codecs.clone(),
+        resolution: media.size(),
+        frame_rate: media.frame_rate,
+    }])
+}
+
+/// Names are checked where they are made: this is a fault of weir's own.
+fn invalid(error: impl std::fmt::Display) -> Fault {
+    Fault::refused(format!("weir named an object wrongly: {error}"))
+}
+
+/// Segments of a recording on their way at once: more than one, for the wait for
+/// the store's answer is longer than that for the bytes.
+const AT_ONCE: usize = 4;
+
+/// Bytes of media that earn a byte of playlist.
+const EARNED: u64 = 300;
+
+/// How long a drain waits for a store that does not answer.
+pub(super) const DRAIN: Duration = Duration::from_secs(15);

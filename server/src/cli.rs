@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, DEFAULT_FILE, Environment, Flag, Invalid, Loaded};
 use crate::keys::{Key, KeyError, KeyRecord, Keys};
 use crate::name::StreamName;
+use crate::recordings::{Choice, Task};
 
 /// The whole command line. No `Debug`: URLs on it may hold stream keys.
 #[derive(Parser)]
@@ -45,6 +46,9 @@ pub enum Command {
     /// Manage stream keys; a running server heeds it from the next publication on
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look after recordings in a store
+    #[command(subcommand)]
+    Recordings(RecordingsCommand),
     /// Check a configuration file, or print the default one
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -70,7 +74,7 @@ pub struct ServeArgs {
     /// Length of a segment, 1 to 10
     #[arg(long, value_name = "SECONDS")]
     pub segment: Option<String>,
-    /// Where recordings go; this build knows "none" alone
+    /// Where recordings go: "none", `file:///DIR` or `s3://BUCKET[/PREFIX]`
     #[arg(long, value_name = "STORE")]
     pub record: Option<String>,
     /// What tells other servers who is live; this build knows "memory" alone
@@ -82,6 +86,45 @@ pub struct ServeArgs {
     /// Form of log lines: "text" or "json"
     #[arg(long, value_name = "FORM")]
     pub log: Option<String>,
+    /// Configuration file (TOML) [env: WEIR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to do with recordings.
+#[derive(Subcommand)]
+pub enum RecordingsCommand {
+    /// Tell what there is
+    List(RecordingsArgs),
+    /// See that every segment that is listed is there (exit code 1 when one is not)
+    Check {
+        /// Read every segment, and see that it lasts as long as is said
+        #[arg(long)]
+        deep: bool,
+        /// Which, and where.
+        #[command(flatten)]
+        args: RecordingsArgs,
+    },
+    /// Bring what the spool still has to the store, finish what nobody finished, and
+    /// mark what is missing; the server of the data directory must not be running
+    Repair(RecordingsArgs),
+}
+
+/// Which recordings, and where they are.
+#[derive(Args)]
+pub struct RecordingsArgs {
+    /// Those of this stream
+    #[arg(value_name = "NAME")]
+    pub name: Option<StreamName>,
+    /// This one
+    #[arg(value_name = "RECORDING", requires = "name")]
+    pub id: Option<u64>,
+    /// Where they are: `file:///DIR` or `s3://BUCKET[/PREFIX]`
+    #[arg(long, value_name = "STORE")]
+    pub record: Option<String>,
+    /// Data directory with the spool [default: weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
     /// Configuration file (TOML) [env: WEIR_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -256,6 +299,43 @@ impl TranscodeArgs {
     /// The settings of this run.
     pub fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
         Config::load(&[], self.config.as_deref(), environment)
+    }
+}
+
+impl RecordingsCommand {
+    /// What is to be done.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::List(_) => Task::List,
+            Self::Check { deep, .. } => Task::Check { deep: *deep },
+            Self::Repair(_) => Task::Repair,
+        }
+    }
+
+    /// With what.
+    pub fn args(&self) -> &RecordingsArgs {
+        match self {
+            Self::List(args) | Self::Check { args, .. } | Self::Repair(args) => args,
+        }
+    }
+}
+
+impl RecordingsArgs {
+    /// The settings of this run.
+    pub fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
+        let flags = given([
+            ("record.store", "--record", &self.record),
+            ("data", "--data", &self.data),
+        ]);
+        Config::load(&flags, self.config.as_deref(), environment)
+    }
+
+    /// Which are chosen.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            name: self.name.clone(),
+            id: self.id,
+        }
     }
 }
 

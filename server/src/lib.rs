@@ -27,6 +27,7 @@ mod players;
 pub mod publish;
 mod rate;
 mod record;
+pub mod recordings;
 mod relay;
 pub mod serve;
 mod thumbnail;

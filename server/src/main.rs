@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys};
 use weir_server::config::Environment;
-use weir_server::{cpu, health, logging, play, publish, serve, transcode};
+use weir_server::{cpu, health, logging, play, publish, recordings, serve, transcode};
 
 /// Pictures of megabytes come and go beside segments that stay for minutes, on
 /// several threads: with the system's allocator resident memory creeps up for
@@ -54,6 +54,18 @@ fn run() -> ExitCode {
             args.ca.as_deref(),
         ),
         Command::Play(args) => play::run(&args.url, args.copies, args.seconds, args.ca.as_deref()),
+        Command::Recordings(command) => match command.args().load(&environment) {
+            Ok(loaded) => {
+                logging::start(loaded.config.log);
+                let choice = command.args().choice();
+                match recordings::run(&loaded.config, command.task(), &choice) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => return Exit::Failure.into(),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(invalid) => return report(&invalid, &mut err).into(),
+        },
         Command::Health(args) => health::run(&args.url),
     };
     match done {

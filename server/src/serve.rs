@@ -142,7 +142,7 @@ fn raise_file_limit(connections: usize) {
 
 /// Holds the data directory for this server: a second one would remove the
 /// first one's ports file, and later its recordings.
-fn lock(data: &Path) -> Result<File> {
+pub(crate) fn lock(data: &Path) -> Result<File> {
     let path = data.join("weir.lock");
     let file = File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     match file.try_lock() {

@@ -19,6 +19,7 @@ use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
 use crate::live::{Broadcast, Claim, KEPT_FOR_READERS, Packet, Refused, StartLadder};
 use crate::name::StreamName;
+use crate::record::source;
 use crate::relay::Left;
 
 pub(super) struct Live {
@@ -62,8 +63,14 @@ impl Live {
         });
         let (failed, failure) = oneshot::channel();
         let broadcast = claim.broadcast();
-        if let Some(recorder) = &app.recorder {
-            broadcast.record(recorder.tap(name, broadcast.session()));
+        let tap = app.recorder.as_ref();
+        if let Some(tap) = tap.map(|recorder| recorder.tap(name, broadcast.session())) {
+            if app.config.hls.enabled {
+                broadcast.record(tap);
+            } else {
+                let reader = readers.reader(Start::Oldest);
+                source::record(Arc::clone(broadcast), reader, tap);
+            }
         }
         let settings = app.ladder(broadcast);
         if app.config.hls.enabled {

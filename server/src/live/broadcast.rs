@@ -259,6 +259,14 @@ impl Broadcast {
         self.clock.get_or_init(|| ProgramClock { at, unix_ms });
     }
 
+    /// How media time is tied to wall time.
+    pub(crate) fn clock(&self) -> ProgramClock {
+        *self.clock.get_or_init(|| ProgramClock {
+            at: Timestamp::ZERO,
+            unix_ms: self.session as i64,
+        })
+    }
+
     /// Notes `count` bytes from the publisher.
     pub fn received(&self, count: usize, now: Instant) {
         self.publisher
@@ -457,11 +465,7 @@ impl Stage {
 
 impl ladder::Sink for Arc<Broadcast> {
     fn segments(&mut self, outputs: &[Output], batch: Vec<(usize, Segment)>) {
-        let fallback = ProgramClock {
-            at: Timestamp::ZERO,
-            unix_ms: self.session as i64,
-        };
-        let clock = *self.clock.get_or_init(|| fallback);
+        let clock = self.clock();
         let batch: Vec<(usize, Arc<Segment>)> = batch
             .into_iter()
             .map(|(index, segment)| (index, Arc::new(segment)))

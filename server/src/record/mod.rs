@@ -10,16 +10,19 @@
 //! Live never waits for any of this and does not depend on it.
 
 mod account;
+pub(crate) mod catalogue;
 mod journal;
 mod objects;
 mod recording;
 mod remains;
+mod scan;
+pub(crate) mod source;
 mod spool;
 pub(crate) mod store;
 mod upload;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +38,7 @@ use tracing::{error, info, warn};
 pub(crate) use self::account::Amount;
 use self::account::{Account, Media, Piece};
 use self::journal::Begin;
+pub(crate) use self::objects::Sum;
 use self::recording::Recording;
 pub(crate) use self::recording::{Snapshot, State};
 use self::store::{Fault, FaultKind, Store};
@@ -186,11 +190,16 @@ impl Recorder {
 
     /// The open recordings and the last few that were closed, by name and id.
     pub(crate) fn all(&self) -> Vec<Snapshot> {
+        let closed = self.0.closed().clone();
         let open = self.0.recordings();
-        let mut all: Vec<_> = open.iter().map(|one| one.snapshot()).collect();
-        all.extend(self.0.closed().iter().cloned());
-        all.sort_by(|a, b| (a.name.as_str(), a.id).cmp(&(b.name.as_str(), b.id)));
-        all
+        let open = open.iter().map(|one| one.snapshot());
+        // One that is just being closed is in both.
+        let all: BTreeMap<_, _> = closed
+            .into_iter()
+            .chain(open)
+            .map(|one| ((one.name.to_string(), one.id), one))
+            .collect();
+        all.into_values().collect()
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -202,6 +211,11 @@ impl Recorder {
         self.0.spooled.load(Ordering::Relaxed)
     }
 
+    /// Closes the recordings of the store that nobody looks after.
+    pub(crate) async fn sweep(&self) -> Result<(), Fault> {
+        remains::sweep(&self.0).await
+    }
+
     /// Resolves when all that is here is in the store, or the store does not take
     /// it. Recordings stay open: a publisher may return to the next process.
     pub(crate) async fn drain(&self) {
@@ -209,7 +223,7 @@ impl Recorder {
         let until = Instant::now() + upload::DRAIN;
         let behind = |one: &Arc<Recording>| {
             one.to_send.notify_one();
-            !one.stalled() && one.account().waiting().segments > 0
+            one.attached() || !one.stalled() && one.account().waiting().segments > 0
         };
         while Instant::now() < until && self.0.recordings().iter().any(behind) {
             sleep(Duration::from_millis(20)).await;
@@ -421,6 +435,15 @@ impl Tap {
         recording.push(&self.shared, &piece, &media_of(output), Arc::clone(segment));
     }
 
+    fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    /// The longest that segments should be.
+    fn target(&self) -> Ticks {
+        self.shared.target
+    }
+
     /// The broadcast is over.
     pub(crate) fn end(&self) {
         if let Part::Into(recording) = std::mem::replace(&mut *self.lock(), Part::Over) {
@@ -477,10 +500,17 @@ fn best<'a>(
     listed.max_by_key(|(output, _)| output.size.map(|size| size.area()))
 }
 
-/// Closes what nobody looks after, now and then.
+/// Closes what nobody looks after, and deletes what is too old, now and then.
 async fn look_after(shared: Arc<Shared>) {
     let mut failed = false;
+    let mut next_expiry = Instant::now();
     loop {
+        if shared.settings.keep_days > 0 && next_expiry <= Instant::now() {
+            next_expiry = Instant::now() + EXPIRE;
+            if let Err(fault) = expire(&shared).await {
+                warn!(reason = %fault.why, "recordings that are too old could not be deleted");
+            }
+        }
         match remains::sweep(&shared).await {
             Ok(()) => failed = false,
             Err(fault) => {
@@ -493,6 +523,15 @@ async fn look_after(shared: Arc<Shared>) {
         }
         sleep(SWEEP).await;
     }
+}
+
+async fn expire(shared: &Shared) -> Result<(), Fault> {
+    let store = shared.store().await?;
+    let days = shared.settings.keep_days;
+    for which in catalogue::expire(&store, days, crate::clock::unix_ms()).await? {
+        info!(stream = %which.name, recording = which.id, days, "a recording is deleted: record.keep_days is over");
+    }
+    Ok(())
 }
 
 /// What this data directory is called in a store: sixteen letters by chance, kept.
@@ -516,6 +555,9 @@ const UPLOADS: usize = 16;
 
 /// Closed recordings that are told in metrics and in the API.
 const CLOSED: usize = 100;
+
+/// How often the store is asked for recordings that are too old.
+const EXPIRE: Duration = Duration::from_secs(3600);
 
 /// How often the store is asked for recordings that nobody looks after.
 const SWEEP: Duration = Duration::from_secs(20);

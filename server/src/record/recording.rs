@@ -246,6 +246,11 @@ impl Recording {
         }
     }
 
+    /// Whether its last playlist is in the store.
+    pub(super) fn is_closed(&self) -> bool {
+        self.status().closed
+    }
+
     pub(super) fn close(&self) {
         let mut status = self.status();
         status.closed = true;

@@ -479,3 +479,95 @@ async fn playlists_cost_less_than_half_a_per_cent_of_the_media() {
     );
     assert!(puts.playlists.0.load(Ordering::Relaxed) > 10);
 }
+
+async fn store_of(place: &Place) -> Store {
+    let url = format!("file://{}", place.store().display());
+    let settings = Settings {
+        url: url.parse().unwrap(),
+        endpoint: None,
+        region: None,
+        path_style: false,
+    };
+    Store::open(&settings).await.unwrap()
+}
+
+async fn recorded(place: &Place, id: u64) {
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), id);
+    push(&tap, id, id..id + 4);
+    tap.end();
+    until("it is closed", || place.closed(id)).await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_found_and_becomes_a_gap() {
+    let place = Place::new(Duration::ZERO);
+    recorded(&place, 1000).await;
+    let store = store_of(&place).await;
+    let all = catalogue::all(&store, None).await.unwrap();
+    let [which] = &all[..] else {
+        panic!("{all:?}");
+    };
+    let check = async |deep| {
+        catalogue::check(&store, which, deep)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let good = check(false).await;
+    assert_eq!((good.segments, good.sum.duration_ms), (4, 8000));
+    assert!(good.flaws.is_empty() && good.sum.closed, "{good:?}");
+    // These segments are no MPEG-TS.
+    assert_eq!(check(true).await.flaws.len(), 4);
+    fs::remove_file(place.store().join("demo/720p/1002.ts")).unwrap();
+    let found = check(false).await;
+    assert_eq!(found.missing, [1002]);
+    assert_eq!(found.flaws.len(), 1);
+    catalogue::mark_missing(&store, which, &found.missing)
+        .await
+        .unwrap();
+    let mended = check(false).await;
+    assert!(mended.flaws.is_empty(), "{mended:?}");
+    assert_eq!((mended.sum.gaps, mended.segments), (1, 3));
+    let sum = catalogue::sum(&store, which).await.unwrap().unwrap();
+    assert_eq!((sum.gaps, sum.closed), (1, true));
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_deleted_and_nothing_else() {
+    let place = Place::new(Duration::ZERO);
+    recorded(&place, 1000).await;
+    recorded(&place, 200_000_000).await;
+    let others = [
+        "demo/720p/readme.txt",
+        "demo/vod-5.m3u8",
+        "demo/720p/999.ts",
+        "x/1.ts",
+    ];
+    for other in others {
+        let path = place.store().join(other);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(
+            path,
+            "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n720p/999.ts\n#EXT-X-ENDLIST\n",
+        )
+        .unwrap();
+    }
+    let store = store_of(&place).await;
+    let gone = catalogue::expire(&store, 1, 200_000_000).await.unwrap();
+    let ids: Vec<_> = gone.iter().map(|which| which.id).collect();
+    assert_eq!(ids, [1000]);
+    assert!(!place.store().join("demo/vod-1000.m3u8").exists());
+    assert!(!place.store().join("demo/vod-1000-master.m3u8").exists());
+    assert!(!place.store().join("demo/720p/1001.ts").exists());
+    for other in others {
+        assert!(place.store().join(other).exists(), "{other}");
+    }
+    place.check(&place.playlist(200_000_000), 200_000_000..200_000_004);
+    assert!(
+        catalogue::expire(&store, 1, 200_000_000)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}

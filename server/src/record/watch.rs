@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::account::Place;
 use super::objects::{self, Sum};
-use super::recording::blocking;
+use super::recording::{Recording, blocking};
 use super::store::{Fault, Key};
 use super::{Recorder, Shared, spool, upload};
 use crate::http::Rendered;
@@ -61,7 +61,7 @@ impl Recorder {
         name: &StreamName,
         id: u64,
     ) -> Result<Option<Watched>, Fault> {
-        if let Some(recording) = self.0.find(name, id) {
+        if let Some(recording) = self.0.growing(name, id) {
             let playlist = recording.playlist();
             let closed = false;
             return Ok(Some(Watched { playlist, closed }));
@@ -78,7 +78,7 @@ impl Recorder {
         name: &StreamName,
         id: u64,
     ) -> Result<Option<Watched>, Fault> {
-        if let Some(recording) = self.0.find(name, id) {
+        if let Some(recording) = self.0.growing(name, id) {
             let text = upload::master(&recording, &recording.account());
             let playlist = Arc::new(Rendered::new(text));
             let closed = false;
@@ -134,6 +134,10 @@ impl Recorder {
 }
 
 impl Shared {
+    fn growing(&self, name: &StreamName, id: u64) -> Option<Arc<Recording>> {
+        self.find(name, id).filter(|one| !one.is_closed())
+    }
+
     async fn playlist_of_store(&self, key: Key) -> Result<Option<Watched>, Fault> {
         let playlists = &self.watch.playlists;
         let known = {
@@ -221,7 +225,8 @@ impl Shared {
             .await?;
         drop(place);
         let mut sums = sums;
-        for recording in self.recordings().iter().filter(|one| one.name() == name) {
+        let of_name = |one: &&Arc<Recording>| one.name() == name && !one.is_closed();
+        for recording in self.recordings().iter().filter(of_name) {
             let account = recording.account();
             let (stored, waiting) = (account.in_store(), account.waiting());
             let duration = stored.duration + waiting.duration;

@@ -1,7 +1,7 @@
 //! Where a store is, as the settings of `[record]` say it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hyper::Uri;
@@ -82,6 +82,14 @@ impl Url {
             bucket: name.to_owned(),
             prefix: String::new(),
         })
+    }
+
+    /// The folder, if it is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::S3 { .. } => None,
+        }
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {

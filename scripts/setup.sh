@@ -21,6 +21,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 missing=()
 components=()
+moto=
 want() { # COMMAND PACKAGE...: the packages, unless the command is there
     has "$1" || missing+=("${@:2}")
 }
@@ -59,6 +60,10 @@ group_test() {
     want nft nftables
     [ "$(uname -m)" != x86_64 ] || want qemu-x86_64 qemu-user
     want_package libnginx-mod-rtmp
+    # An S3 server, once there is a Python that can make room for it.
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    moto=yes
 }
 
 group_compare() {
@@ -110,6 +115,20 @@ install() {
     say "done"
 }
 
+# Below the target folder, as all that is no package of the system's.
+install_moto() {
+    local here=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/tools/moto wanted
+    wanted=$(dirname "$0")/moto.txt
+    ! cmp -s "$wanted" "$here/installed" || return 0
+    say "installing moto, an S3 server for the tests, from the Python package index"
+    rm -rf "$here"
+    mkdir -p "$(dirname "$here")"
+    if ! python3 -m venv "$here" || ! "$here/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$wanted" >&2; then
+        die "moto cannot be installed: is the Python package index in reach?"
+    fi
+    cp "$wanted" "$here/installed"
+}
+
 [ $# -gt 0 ] || set -- build
 for group; do
     case $group in
@@ -122,3 +141,4 @@ check_rust
 if [ ${#missing[@]} -gt 0 ]; then
     install
 fi
+[ -z "$moto" ] || install_moto

@@ -1,6 +1,8 @@
 //! Recorders with a folder as their store, from the first segment to the last
 //! playlist.
 
+mod hours;
+
 use std::fs;
 use std::path::PathBuf;
 

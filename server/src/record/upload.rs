@@ -23,7 +23,7 @@ use packager::playlist::{Growth, Variant, multivariant, recording};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
-use super::account::{Account, Load};
+use super::account::{Account, Load, Media};
 use super::objects::{self, BEAT, Marker, Sum};
 use super::recording::{Recording, blocking};
 use super::store::{Facts, Fault, Key, Store};
@@ -62,7 +62,7 @@ struct Upload<'a> {
     marking: bool,
     next_marker: Instant,
     /// What the last marker said.
-    marked_attached: Option<bool>,
+    marked: Option<(bool, Media)>,
 }
 
 /// Brings everything to the store, until the recording is over and complete; with
@@ -80,7 +80,7 @@ pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
         listing: false,
         marking: false,
         next_marker: Instant::now(),
-        marked_attached: None,
+        marked: None,
     }
     .run()
     .await;
@@ -136,17 +136,21 @@ impl Upload<'_> {
             return;
         }
         let attached = self.recording.attached();
-        let due = self.next_marker <= Instant::now() || self.marked_attached != Some(attached);
+        let says = (attached, self.recording.account().media().clone());
+        // Without its media nobody could say what is in the recording.
+        let begun = self.recording.account().counts().0 > 0;
+        let news = self.marked.as_ref() != Some(&says);
+        let due = begun && (news || self.next_marker <= Instant::now());
         if due && !self.marking {
             self.marking = true;
-            self.marked_attached = Some(attached);
+            self.marked = Some(says);
             let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
             let mark = async move { Done::Marker(mark(&shared, &recording, attached).await) };
             self.flying.push(mark.boxed());
         }
         // A marker stands before the first playlist: whoever finds one that is open
         // finds who looks after it.
-        if !self.listing && self.marked_attached.is_some() {
+        if !self.listing && self.marked.is_some() {
             self.list();
         }
     }
@@ -213,7 +217,7 @@ impl Upload<'_> {
                 if done.is_ok() {
                     self.next_marker = Instant::now() + BEAT;
                 } else {
-                    self.marked_attached = None;
+                    self.marked = None;
                 }
                 done.err()
             }

@@ -1,5 +1,6 @@
 //! Starts servers, publishers and viewers, and waits for what they do.
 
+pub(crate) mod bucket;
 pub(crate) mod certificates;
 pub(crate) mod destinations;
 pub(crate) mod http;
@@ -11,6 +12,7 @@ pub(crate) mod server;
 pub(crate) mod show;
 pub(crate) mod sources;
 pub(crate) mod tools;
+pub(crate) mod vods;
 pub(crate) mod witness;
 
 use std::time::{Duration, Instant};
@@ -36,15 +38,25 @@ video_kbps = 400
 
 /// Asks `look` until it answers; fails the test when `what` does not come.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// As [`until`], for what takes longer by itself.
+#[track_caller]
+pub(crate) fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(
             now() < deadline,
-            "{PATIENCE:?} are over, still waiting for {what}"
+            "{patience:?} are over, still waiting for {what}"
         );
         pause();
     }

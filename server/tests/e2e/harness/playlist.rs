@@ -34,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) duration: f64,
     pub(crate) discontinuity: bool,
     pub(crate) date: Option<String>,
+    /// There is nothing at its URI.
+    pub(crate) gap: bool,
 }
 
 impl Variant {
@@ -94,7 +96,7 @@ pub(crate) fn media(text: &str) -> Media {
         text.contains("#EXT-X-MEDIA-SEQUENCE:") && text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:"),
         "{text}"
     );
-    let (mut duration, mut discontinuity, mut date) = (None, false, None);
+    let (mut duration, mut discontinuity, mut date, mut gap) = (None, false, None, false);
     for line in lines {
         assert!(!playlist.ended, "{line} after ENDLIST");
         let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{line}"));
@@ -110,6 +112,7 @@ pub(crate) fn media(text: &str) -> Media {
             }
             ("#EXT-X-PLAYLIST-TYPE", value) => playlist.kind = Some(value.to_owned()),
             ("#EXT-X-DISCONTINUITY", _) => discontinuity = true,
+            ("#EXT-X-GAP", _) => gap = true,
             ("#EXT-X-PROGRAM-DATE-TIME", value) => date = Some(value.to_owned()),
             ("#EXT-X-ENDLIST", _) => playlist.ended = true,
             ("#EXTINF", value) => {
@@ -123,6 +126,7 @@ pub(crate) fn media(text: &str) -> Media {
                     .unwrap_or_else(|| panic!("{line} has no EXTINF")),
                 discontinuity: std::mem::take(&mut discontinuity),
                 date: date.take(),
+                gap: std::mem::take(&mut gap),
             }),
         }
     }

@@ -11,7 +11,9 @@ use super::until;
 /// The binary under test, apart from the environment of whoever runs the tests.
 pub(crate) fn weir() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("WEIR_") || name.starts_with("AWS_"))
+    {
         command.env_remove(name);
     }
     command.env_remove("RUST_LOG").stdin(Stdio::null());
@@ -61,7 +63,8 @@ impl Server {
         Self::launch(dir, config, flags, &[])
     }
 
-    fn launch(
+    /// As [`Server::start_in`], with variables of the environment.
+    pub(crate) fn launch(
         dir: tempfile::TempDir,
         config: &str,
         flags: &[&str],
@@ -147,6 +150,13 @@ impl Server {
         found
     }
 
+    /// The files in a folder of the data directory, which need not be there.
+    pub(crate) fn files_below(&self, folder: &str) -> Vec<PathBuf> {
+        let mut files = self.files();
+        files.retain(|file| file.starts_with(self.data().join(folder)));
+        files
+    }
+
     /// Where `key` publishes to.
     pub(crate) fn publish_url(&self, key: &str) -> String {
         format!("rtmp://{}/stream/{key}", self.rtmp)
@@ -221,7 +231,7 @@ impl Server {
         until("weir to end", || self.has_ended())
     }
 
-    /// Stops it at once and keeps its directory.
+    /// Kills it, which it does not notice, and keeps its directory.
     pub(crate) fn into_dir(mut self) -> tempfile::TempDir {
         let _ = self.child.kill();
         let _ = self.child.wait();

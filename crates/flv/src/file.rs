@@ -184,17 +184,21 @@ pub fn write_tag(
     timestamp_ms: u32,
     body: &[u8],
 ) -> Result<(), Error> {
-    write_tag_of(out, kind, timestamp_ms, &[body])
+    let (front, back) = around(kind, timestamp_ms, body.len())?;
+    out.reserve(front.len() + body.len() + back.len());
+    for piece in [&front, body, &back] {
+        out.extend_from_slice(piece);
+    }
+    Ok(())
 }
 
-/// Appends one tag to `out` as [`write_tag`] does, with a body in pieces.
-pub fn write_tag_of(
-    out: &mut Vec<u8>,
+/// What a tag has in front of a body of `length` bytes, and behind it. Bodies of 16
+/// MiB and more do not fit a tag.
+pub fn around(
     kind: TagKind,
     timestamp_ms: u32,
-    body: &[&[u8]],
-) -> Result<(), Error> {
-    let length: usize = body.iter().map(|piece| piece.len()).sum();
+    length: usize,
+) -> Result<([u8; TAG_HEADER], [u8; TAG_TRAILER]), Error> {
     if length > MAX_BODY {
         return Err(Error::Limit {
             what: "FLV tag length in bytes",
@@ -203,20 +207,15 @@ pub fn write_tag_of(
         });
     }
     let size = length as u32;
-    let [t3, t0, t1, t2] = timestamp_ms.to_be_bytes();
-    out.reserve(TAG_HEADER + length + TAG_TRAILER);
-    out.push(match kind {
+    let [_, s2, s1, s0] = size.to_be_bytes();
+    let [t3, t2, t1, t0] = timestamp_ms.to_be_bytes();
+    let kind = match kind {
         TagKind::Audio => 8,
         TagKind::Video => 9,
         TagKind::Script => 18,
-    });
-    out.extend_from_slice(&size.to_be_bytes()[1..]);
-    out.extend_from_slice(&[t0, t1, t2, t3, 0, 0, 0]);
-    for piece in body {
-        out.extend_from_slice(piece);
-    }
-    out.extend_from_slice(&(size + TAG_HEADER as u32).to_be_bytes());
-    Ok(())
+    };
+    let front = [kind, s2, s1, s0, t2, t1, t0, t3, 0, 0, 0];
+    Ok((front, (size + TAG_HEADER as u32).to_be_bytes()))
 }
 
 const FILE_HEADER: usize = 9;

@@ -9,5 +9,5 @@ mod rungs;
 pub(crate) use broadcast::Tracks;
 pub use broadcast::{Broadcast, Playout, Publisher};
 pub use directory::{Claim, Directory, Refused};
-pub(crate) use packet::{KEPT_FOR_READERS, Packet};
+pub(crate) use packet::{COPIED, KEPT_FOR_READERS, Packet};
 pub(crate) use rungs::{NoRung, RungReader, StartLadder};

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use flv::file::{TagKind, write_tag_of};
+use bytes::Bytes;
+use flv::file::{TagKind, around};
 use flv::mux;
 use media::{AccessUnit, Timestamp, Track};
 use rtmp::{Framed, MediaKind};
@@ -51,16 +52,29 @@ impl Packet {
     }
 
     /// Appends the FLV tag to `out`; nothing for a body of 16 MiB, which no session
-    /// lets in.
-    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) {
+    /// lets in. A unit's own bytes, where they are more than [`COPIED`], are left out:
+    /// gives where they belong, and them.
+    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) -> Option<(usize, Bytes)> {
         let kind = match self.unit.track() {
             Track::Video => TagKind::Video,
             Track::Audio => TagKind::Audio,
         };
-        let start = mux::frame_header(&self.unit);
-        let _ = write_tag_of(out, kind, self.ms(), &[&start, &self.unit.data]);
+        let (start, data) = (mux::frame_header(&self.unit), &self.unit.data);
+        let (front, back) = around(kind, self.ms(), start.len() + data.len()).ok()?;
+        out.extend_from_slice(&front);
+        out.extend_from_slice(&start);
+        let apart = (data.len() > COPIED).then(|| (out.len(), data.clone()));
+        if apart.is_none() {
+            out.extend_from_slice(data);
+        }
+        out.extend_from_slice(&back);
+        apart
     }
 }
+
+/// Units of up to so many bytes are copied for each player over HTTP, larger ones
+/// shared: a megabyte for everybody who has stopped reading is too much.
+pub(crate) const COPIED: usize = 16 << 10;
 
 /// What a ring keeps at least while its bytes allow, in ticks of 90 kHz: a player
 /// that takes nothing for ten seconds is let go.

@@ -10,7 +10,7 @@ use flv::mux;
 use media::Track;
 use rtmp::{Framed, MediaKind};
 
-use crate::live::{Broadcast, Packet, Tracks};
+use crate::live::{Broadcast, COPIED, Packet, Tracks};
 
 /// How messages are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +30,22 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Appends it as it is over HTTP.
-    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) {
+    /// Appends it as it is over HTTP, but for large media: where that belongs.
+    pub(crate) fn write_flv(&self, out: &mut Vec<u8>) -> Option<(usize, Bytes)> {
         match self {
             Self::Bytes(bytes) => out.extend_from_slice(bytes),
-            Self::Unit(packet) => packet.write_flv(out),
+            Self::Unit(packet) => return packet.write_flv(out),
             // RTMP's.
             Self::Message(_) => {}
         }
+        None
     }
 
     /// Bytes that [`Self::write_flv`] appends, or a few more.
     pub(crate) fn flv_len(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
+            Self::Unit(packet) if packet.unit.data.len() > COPIED => AROUND,
             Self::Unit(packet) => packet.unit.data.len() + AROUND,
             Self::Message(_) => 0,
         }

@@ -1,9 +1,10 @@
 //! HTTP-FLV: a broadcast as a file that does not end while it is live.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Feed, Form, Left, Part};
@@ -46,9 +47,8 @@ impl Flow {
         loop {
             let left = feed.gather(&mut parts, AT_ONCE);
             if !parts.is_empty() {
-                let (piece, start) = piece(&parts, framing);
-                socket.write_all(&piece[start..]).await?;
-                parts.clear();
+                let piece = Piece::new(&mut parts, framing);
+                piece.write(socket).await?;
             }
             match left {
                 Left::Nothing => {}
@@ -56,7 +56,7 @@ impl Flow {
                 Left::End => break,
             }
             tokio::select! {
-                // First, whatever a client has to say.
+                // Media first, whatever the client has to say.
                 biased;
                 () = feed.ready() => {}
                 read = socket.read(&mut input) => {
@@ -73,31 +73,67 @@ impl Flow {
     }
 }
 
-/// `parts` as they are sent, and where in the vector that begins. Copied for each
-/// player: the ring would hold everything twice otherwise.
-fn piece(parts: &[Part], framing: Framing) -> (Vec<u8>, usize) {
-    let length: usize = parts.iter().map(Part::flv_len).sum();
-    let mut piece = Vec::with_capacity(CHUNK_HEADER + length + 2);
-    if framing == Framing::None {
-        parts.iter().for_each(|part| part.write_flv(&mut piece));
-        return (piece, 0);
-    }
-    piece.resize(CHUNK_HEADER, 0);
-    parts.iter().for_each(|part| part.write_flv(&mut piece));
-    if piece.len() == CHUNK_HEADER {
+/// Parts as they are sent: copied for each player, for the ring would hold
+/// everything twice otherwise, except for large media.
+struct Piece {
+    copied: Vec<u8>,
+    /// Where in `copied` it begins.
+    start: usize,
+    /// Media that belongs into `copied`, and where.
+    shared: Vec<(usize, Bytes)>,
+}
+
+impl Piece {
+    /// Takes all of `parts`.
+    fn new(parts: &mut Vec<Part>, framing: Framing) -> Self {
+        let length: usize = parts.iter().map(Part::flv_len).sum();
+        let mut copied = Vec::with_capacity(CHUNK_HEADER + length + 2);
+        copied.resize(CHUNK_HEADER, 0);
+        let shared: Vec<_> = parts
+            .drain(..)
+            .filter_map(|part| part.write_flv(&mut copied))
+            .collect();
+        let mut start = CHUNK_HEADER;
+        let apart: usize = shared.iter().map(|(_, media)| media.len()).sum();
+        let length = copied.len() - CHUNK_HEADER + apart;
         // A chunk of nothing would be the last.
-        return (Vec::new(), 0);
+        if framing == Framing::Chunks && length > 0 {
+            let size = format!("{length:x}\r\n");
+            start -= size.len();
+            copied[start..CHUNK_HEADER].copy_from_slice(size.as_bytes());
+            copied.extend_from_slice(b"\r\n");
+        }
+        Self {
+            copied,
+            start,
+            shared,
+        }
     }
-    let size = format!("{:x}\r\n", piece.len() - CHUNK_HEADER);
-    let start = CHUNK_HEADER - size.len();
-    piece[start..CHUNK_HEADER].copy_from_slice(size.as_bytes());
-    piece.extend_from_slice(b"\r\n");
-    (piece, start)
+
+    async fn write<S: AsyncWrite + Unpin>(&self, socket: &mut S) -> io::Result<()> {
+        let mut slices = Vec::with_capacity(2 * self.shared.len() + 1);
+        let mut from = self.start;
+        for (at, media) in &self.shared {
+            slices.push(IoSlice::new(&self.copied[from..*at]));
+            slices.push(IoSlice::new(media));
+            from = *at;
+        }
+        slices.push(IoSlice::new(&self.copied[from..]));
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match socket.write_vectored(rest).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => IoSlice::advance_slices(&mut rest, count),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Room for the length of a chunk, in hexadecimal, and the line's end.
 const CHUNK_HEADER: usize = 18;
 
-/// Bytes taken from the ring at a time, and so held for a player that has
-/// stopped reading.
+/// Bytes taken from the ring at a time, or a message more, and so held for a player
+/// that has stopped reading.
 const AT_ONCE: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! Players that read a publisher's own stream: over RTMP and as HTTP-FLV.
 //!
 //! A player is a cursor in the publisher's ring. It begins at the newest key
-//! picture, gets bytes that were framed once for all players, and where it
+//! picture, gets bytes that all players share where these are many, and where it
 //! cannot keep up it is moved to the newest key picture again.
 
 mod feed;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use flv::file::{Limits, Reader, Tag, TagKind};
+use rtmp::MediaKind;
 
 use crate::harness::peer::{Publisher, Raw, chunks};
 use crate::harness::server::{Server, weir};
@@ -450,6 +451,52 @@ fn fifty_players_that_stop_reading_hold_no_memory() {
     fill(&mut publisher, 60 << 20);
     let grown = server.resident().saturating_sub(before);
     assert!(grown < 20 << 20, "{grown} bytes");
+}
+
+#[test]
+fn large_pictures_are_not_held_once_more_for_each_player_that_stops_reading() {
+    let server = relay_only();
+    let mut publisher = Publisher::start(&server, "demo").unwrap_or_else(|_| panic!("welcome"));
+    let mut at = publisher.play(&loud(), 0, |tag| tag.kind != TagKind::Script);
+    let mut show = |publisher: &mut Publisher, pictures: u32| {
+        for _ in 0..pictures {
+            at += 40;
+            publisher.send(MediaKind::Video, at, large_picture());
+        }
+    };
+    // More than the ring may hold.
+    show(&mut publisher, 40);
+    let before = server.resident();
+    let stopped: Vec<_> = (0..100).map(|_| stopped_player(&server)).collect();
+    show(&mut publisher, 40);
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < 50 << 20, "{grown} bytes");
+    drop(stopped);
+}
+
+/// A key picture of a megabyte.
+fn large_picture() -> Vec<u8> {
+    let mut body = vec![0x17, 1, 0, 0, 0];
+    body.extend_from_slice(&(1_u32 << 20).to_be_bytes());
+    body.push(0x65);
+    body.resize(9 + (1 << 20), 0x80);
+    body
+}
+
+/// A player over HTTP that has read where its answer begins, and reads nothing else.
+fn stopped_player(server: &Server) -> socket2::Socket {
+    let mut socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket option");
+    let address: std::net::SocketAddr = server.http.parse().expect("an address");
+    socket.connect(&address.into()).expect("a connection");
+    socket
+        .write_all(b"GET /stream/demo.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("a request");
+    let mut begin = [0; 12];
+    socket.read_exact(&mut begin).expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    socket
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::live::{Fault, Live};
+use super::live::{Fault, Live, News};
 use super::socket::Connected;
 use crate::alarm::Alarm;
 use crate::app::App;
@@ -64,8 +64,7 @@ type Reason = String;
 enum Wake {
     Input(std::io::Result<usize>),
     Deadline,
-    Fault(Fault),
-    Displaced,
+    News(News),
     Stop,
 }
 
@@ -132,7 +131,7 @@ impl Connection<'_> {
             let wake = tokio::select! {
                 biased;
                 () = stopping.as_mut() => Wake::Stop,
-                wake = woken(&mut self.live) => wake,
+                news = woken(&mut self.live) => Wake::News(news),
                 read = tls::read(&mut socket, &mut input) => Wake::Input(read),
                 () = alarm.rings() => Wake::Deadline,
             };
@@ -147,11 +146,15 @@ impl Connection<'_> {
                     self.session.handle_input(now, &input[..count])
                 }
                 Wake::Deadline => self.session.handle_timeout(now),
-                Wake::Fault(fault) => {
+                Wake::News(News::Asked) => {
+                    socket.socket().hurry();
+                    Ok(())
+                }
+                Wake::News(News::Fault(fault)) => {
                     self.fail(&fault);
                     Ok(())
                 }
-                Wake::Displaced => {
+                Wake::News(News::Displaced) => {
                     self.session.fail(
                         "NetStream.Publish.BadName",
                         "another publisher took over this stream",
@@ -219,6 +222,10 @@ impl Connection<'_> {
             Ok(Err(denied)) => return self.refuse(&denied.to_string()),
             Err(_) => return self.refuse("the key could not be checked"),
         };
+        if let Some(other) = self.app.directory.on_air(&name) {
+            // Encoders return as soon as they have left, which may not be read yet.
+            other.publisher.look().await;
+        }
         match Live::start(self.app, &name) {
             Ok(live) => {
                 info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
@@ -255,12 +262,9 @@ impl Connection<'_> {
 }
 
 /// Resolves when something other than the socket has news for the session.
-async fn woken(live: &mut Option<Box<Live>>) -> Wake {
+async fn woken(live: &mut Option<Box<Live>>) -> News {
     match live {
-        Some(live) => live
-            .woken()
-            .await
-            .map_or_else(|| Wake::Displaced, Wake::Fault),
+        Some(live) => live.woken().await,
         None => pending().await,
     }
 }
@@ -273,7 +277,8 @@ async fn write<S: Stream>(socket: &mut S, output: &[u8]) -> std::io::Result<()> 
 /// Closes so that the last words arrive: half closed, and the peer's own input
 /// read and forgotten for a while. Input left unread would make the kernel
 /// reset the connection, and a reset takes the words back.
-async fn hang_up<S: Stream>(socket: &mut S, input: &mut [u8]) {
+async fn hang_up<S: Connected>(socket: &mut S, input: &mut [u8]) {
+    socket.socket().hurry();
     let forget = async {
         // With TLS there may be something left to write.
         let _ = socket.shutdown().await;

@@ -1,14 +1,15 @@
 //! A publisher that was let in: its claim on the name, its demuxer, its ring,
 //! its ladder.
 
+use std::future::pending;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use fanout::{Ring, Start, Writer};
 use flv::Demuxer;
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Fuse};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use media::{AccessUnit, Track};
 use rtmp::{Media, MediaKind};
 use tokio::sync::oneshot;
@@ -29,12 +30,22 @@ pub(super) struct Live {
     ring: Writer<Arc<Packet>>,
     /// News beside the socket's. Lives as long as this does, so that a publisher's
     /// every message need not ask for it anew.
-    news: Fuse<BoxFuture<'static, Option<Fault>>>,
+    news: BoxStream<'static, News>,
     /// How it goes away, if it does now.
     leaving: Left,
     video: bool,
     anchored: bool,
     damaged: u64,
+}
+
+/// What a publisher's connection hears of others.
+pub(super) enum News {
+    /// The ladder failed.
+    Fault(Fault),
+    /// Another publisher took this one's place.
+    Displaced,
+    /// Another one would like to: is this one still there?
+    Asked,
 }
 
 /// Why a stream cannot go on, in words for the encoder's screen.
@@ -98,7 +109,7 @@ impl Live {
         } else if !settings.unlisted.is_empty() {
             broadcast.start_ladder_on_demand(on_demand(app, broadcast, settings, readers));
         }
-        let news = news(failure, Arc::clone(broadcast)).boxed().fuse();
+        let news = news(failure, Arc::clone(broadcast)).boxed();
         Ok(Self {
             app: Arc::clone(app),
             claim,
@@ -223,25 +234,37 @@ impl Live {
         self.damaged += 1;
     }
 
-    /// Resolves with the ladder's failure, or with `None` when another
-    /// publisher took this one's place. Once.
-    pub(super) async fn woken(&mut self) -> Option<Fault> {
-        (&mut self.news).await
+    /// Resolves when there is news.
+    pub(super) async fn woken(&mut self) -> News {
+        match self.news.next().await {
+            Some(news) => news,
+            None => pending().await,
+        }
     }
 }
 
-async fn news(failure: oneshot::Receiver<Failure>, broadcast: Arc<Broadcast>) -> Option<Fault> {
-    let failure = async {
+fn news(
+    failure: oneshot::Receiver<Failure>,
+    broadcast: Arc<Broadcast>,
+) -> impl Stream<Item = News> {
+    let failed = async {
         match failure.await {
             Ok(failure) => failure,
             // The ladder ended well, or there is none.
-            Err(_) => std::future::pending().await,
+            Err(_) => pending().await,
         }
     };
-    tokio::select! {
-        failure = failure => Some(failure.into()),
-        () = broadcast.publisher.displaced() => None,
-    }
+    stream::unfold(
+        (failed.boxed().fuse(), broadcast),
+        |(mut failed, broadcast)| async move {
+            let news = tokio::select! {
+                failure = &mut failed => News::Fault(failure.into()),
+                () = broadcast.publisher.displaced() => News::Displaced,
+                () = broadcast.publisher.asked() => News::Asked,
+            };
+            Some((news, (failed, broadcast)))
+        },
+    )
 }
 
 impl Drop for Live {

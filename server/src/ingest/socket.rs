@@ -59,6 +59,14 @@ impl Socket {
         }
         Ok(())
     }
+
+    /// Looks for what has come at once, and soon again.
+    pub(super) fn hurry(&mut self) {
+        if let Self::Patient(socket) = self {
+            socket.resting = false;
+            socket.pace.hurry(Instant::now());
+        }
+    }
 }
 
 /// A socket that the system's event queue does not watch.
@@ -223,6 +231,11 @@ impl Pace {
             reads: 0,
             short: false,
         }
+    }
+
+    /// Forgets what came: it is time to look, and the next rests are short.
+    fn hurry(&mut self, now: Instant) {
+        *self = Self::new(self.most, self.epoch, now);
     }
 
     /// A read for which there was room for `room` bytes gave `count`; 0 is the end.

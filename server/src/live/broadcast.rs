@@ -3,6 +3,7 @@
 //! The ladder's thread writes it once a segment, HTTP reads it many times; what
 //! is served was rendered when it changed, not when it is asked for.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use packager::playlist::{Variant, media as render_media, multivariant};
 use packager::rates::{Estimate, Meter};
 use packager::{ProgramClock, Segment, Window, WindowConfig};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::Packet;
@@ -103,6 +105,8 @@ pub struct Publisher {
     last_byte: AtomicU64,
     present: AtomicBool,
     displaced: Notify,
+    asked: Notify,
+    gone: Notify,
     rate: Mutex<Rate>,
 }
 
@@ -146,6 +150,8 @@ impl Broadcast {
                 last_byte: AtomicU64::new(0),
                 present: AtomicBool::new(true),
                 displaced: Notify::new(),
+                asked: Notify::new(),
+                gone: Notify::new(),
                 rate: Mutex::new(Rate::new(now)),
             },
             stats: Arc::default(),
@@ -394,6 +400,7 @@ impl Publisher {
 
     pub(super) fn leave(&self) {
         self.present.store(false, Ordering::Relaxed);
+        self.gone.notify_waiters();
     }
 
     /// Tells the publisher's connection that another one took its place.
@@ -404,6 +411,22 @@ impl Publisher {
     /// Resolves when another publisher took this one's place.
     pub async fn displaced(&self) {
         self.displaced.notified().await;
+    }
+
+    /// Has the publisher's connection look at what it was sent, which may be the end,
+    /// and gives it a moment for that.
+    pub(crate) async fn look(&self) {
+        let mut gone = pin!(self.gone.notified());
+        gone.as_mut().enable();
+        self.asked.notify_one();
+        if self.present() {
+            let _ = timeout(LOOK, gone).await;
+        }
+    }
+
+    /// Resolves when somebody has to know whether the publisher is still there.
+    pub(crate) async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Bytes received from it.
@@ -563,3 +586,7 @@ impl Rung {
         debug_assert!(pushed.is_ok(), "{pushed:?}");
     }
 }
+
+/// Time for a publisher's connection to find that it has ended: some reads, on a
+/// busy machine.
+const LOOK: Duration = Duration::from_millis(200);

@@ -1,5 +1,7 @@
 //! Names, keys, second publishers: who gets in, and what the others are told.
 
+use rtmp::MediaKind;
+
 use crate::harness::peer::Publisher;
 use crate::harness::server::{Server, weir};
 use crate::harness::show::Show;
@@ -115,6 +117,22 @@ fn a_publisher_that_fell_silent_may_be_displaced() {
     );
     Show::begin(&server, "demo");
     drop(ffmpeg);
+}
+
+#[test]
+fn who_left_may_return_at_once() {
+    let server = Server::configured("[hls]\nenabled = false\n[rtmp]\nmerge = \"2s\"\n");
+    let received = || server.metric("weir_ingest_bytes_total{stream=\"demo\"}");
+    for _ in 0..3 {
+        let publisher = Publisher::start(&server, "demo");
+        let mut publisher = publisher.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        // Its socket is looked at ever more rarely meanwhile.
+        for time in 0..3 {
+            let before = received();
+            publisher.send(MediaKind::Audio, 20 * time, vec![0xaf, 0, 0x12, 0x10]);
+            until("it is read", || (received() > before).then_some(()));
+        }
+    }
 }
 
 /// The key that a first start printed.

@@ -29,7 +29,8 @@ pub(super) async fn run<S: Connected>(
 ) {
     let config = ServerConfig {
         app: Some(app.config.rtmp.app.clone()),
-        idle_timeout: SILENCE,
+        // What it sent may have been gathering for so long when it is read.
+        idle_timeout: SILENCE + app.config.rtmp.merge,
         ..ServerConfig::default()
     };
     let session = ServerSession::new(config, app.now());

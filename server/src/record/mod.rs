@@ -223,7 +223,7 @@ impl Recorder {
         let until = Instant::now() + upload::DRAIN;
         let behind = |one: &Arc<Recording>| {
             one.to_send.notify_one();
-            one.attached() || !one.stalled() && one.account().waiting().segments > 0
+            !one.can_be_left() && (one.attached() || !one.stalled())
         };
         while Instant::now() < until && self.0.recordings().iter().any(behind) {
             sleep(Duration::from_millis(20)).await;

@@ -36,6 +36,10 @@ pub(super) struct Recording {
     pub(super) relist: AtomicBool,
     /// Another server goes on with it.
     pub(super) superseded: AtomicBool,
+    /// Segments in the newest playlist of the store.
+    listed: AtomicUsize,
+    /// The store knows that nothing is being recorded.
+    left: AtomicBool,
     status: Mutex<Status>,
     rendered: Mutex<Option<Cached>>,
     pub(super) to_spool: Notify,
@@ -124,6 +128,8 @@ impl Recording {
             sealed: AtomicBool::new(false),
             relist: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
+            listed: AtomicUsize::new(0),
+            left: AtomicBool::new(false),
             status: Mutex::default(),
             rendered: Mutex::new(None),
             to_spool: Notify::new(),
@@ -270,6 +276,26 @@ impl Recording {
         let waiting = self.account().waiting();
         warn!(stream = %self.name(), recording = self.id(), reason = why, again_in_ms = again_in.as_millis() as u64, backlog_segments = waiting.segments, backlog_bytes = waiting.bytes, "the store does not take the recording");
         self.status().store = Some(why.to_owned());
+    }
+
+    pub(super) fn note_listed(&self, segments: usize) {
+        self.listed.store(segments, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_left(&self, left: bool) {
+        self.left.store(left, Ordering::Relaxed);
+    }
+
+    /// Whether the store has and knows all that there is, so that another server can
+    /// go on at once; a superseded one is not this server's to tell of.
+    pub(super) fn can_be_left(&self) -> bool {
+        let account = self.account();
+        let (_, settled) = account.counts();
+        let told = self.superseded.load(Ordering::Relaxed)
+            || self.left.load(Ordering::Relaxed)
+                && (account.in_store().segments == 0
+                    || self.listed.load(Ordering::Relaxed) >= settled);
+        !self.attached() && account.waiting().segments == 0 && told
     }
 
     pub(super) fn stalled(&self) -> bool {

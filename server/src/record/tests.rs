@@ -573,3 +573,32 @@ async fn what_is_too_old_is_deleted_and_nothing_else() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn a_stop_leaves_all_that_another_server_needs() {
+    let place = Place::new(Duration::from_secs(3600));
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1008);
+    tap.end();
+    recorder.drain().await;
+    let playlist = place.playlist(1000);
+    assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Event));
+    place.check(&playlist, 1000..1008);
+    let marker = fs::read_to_string(place.store().join(".weir/open/demo/1000")).unwrap();
+    assert!(marker.contains("\"attached\":false"), "{marker}");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_store_that_is_away() {
+    let place = Place::new(Duration::from_secs(3600));
+    place.obstruct();
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1004);
+    until("all is in the spool", || spooled(&place).len() == 5).await;
+    tap.end();
+    let stopped = timeout(upload::DRAIN / 2, recorder.drain());
+    assert!(stopped.await.is_ok());
+    assert_eq!(spooled(&place).len(), 5);
+}

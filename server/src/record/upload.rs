@@ -12,6 +12,7 @@
 //! is done by the next one, or by another server.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,7 +35,7 @@ use crate::backoff::Backoff;
 enum Done {
     Segment(Load, Result<Sent, Fault>),
     Playlist(usize, Result<(), Fault>),
-    Marker(Result<(), Fault>),
+    Marker(bool, Result<(), Fault>),
 }
 
 /// What became of a segment.
@@ -128,11 +129,7 @@ impl Upload<'_> {
             };
             self.flying.push(send.boxed());
         }
-        if self
-            .recording
-            .superseded
-            .load(std::sync::atomic::Ordering::Relaxed)
-        {
+        if self.recording.superseded.load(Ordering::Relaxed) {
             return;
         }
         let attached = self.recording.attached();
@@ -145,7 +142,8 @@ impl Upload<'_> {
             self.marking = true;
             self.marked = Some(says);
             let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
-            let mark = async move { Done::Marker(mark(&shared, &recording, attached).await) };
+            let mark =
+                async move { Done::Marker(attached, mark(&shared, &recording, attached).await) };
             self.flying.push(mark.boxed());
         }
         // A marker stands before the first playlist: whoever finds one that is open
@@ -209,13 +207,17 @@ impl Upload<'_> {
             }
             Done::Playlist(settled, done) => {
                 self.listing = false;
-                self.listed = self.listed.max(if done.is_ok() { settled } else { 0 });
+                if done.is_ok() {
+                    self.listed = self.listed.max(settled);
+                    self.recording.note_listed(self.listed);
+                }
                 done.err()
             }
-            Done::Marker(done) => {
+            Done::Marker(attached, done) => {
                 self.marking = false;
                 if done.is_ok() {
                     self.next_marker = Instant::now() + BEAT;
+                    self.recording.note_left(!attached);
                 } else {
                     self.marked = None;
                 }
@@ -294,9 +296,7 @@ async fn mark(shared: &Shared, recording: &Recording, attached: bool) -> Result<
         && marker.owner != shared.owner
     {
         info!(stream = %recording.name(), recording = recording.id(), "another server goes on with the recording; what is here is sent after");
-        recording
-            .superseded
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        recording.superseded.store(true, Ordering::Relaxed);
         return Ok(());
     }
     write_marker(shared, &store, recording, attached).await
@@ -371,6 +371,10 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
     if let Err(error) = blocking(move || spool::clear(&folder)).await {
         tracing::warn!(stream = %recording.name(), recording = recording.id(), %error, "a closed recording cannot be removed from the spool");
     }
+    if recording.superseded.load(Ordering::Relaxed) {
+        info!(stream = %recording.name(), recording = recording.id(), "what was here of a recording that another server goes on with is in the store");
+        return;
+    }
     let account = recording.account();
     let (stored, gaps) = (account.in_store(), account.gaps());
     info!(stream = %recording.name(), recording = recording.id(), duration_s = stored.duration.as_secs_f64(), bytes = stored.bytes, segments = stored.segments, gaps = gaps.segments, "recording closed");
@@ -378,12 +382,11 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
 
 async fn try_close(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
     let (name, id) = (recording.name(), recording.id());
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
-    if recording.superseded.load(relaxed) {
+    if recording.superseded.load(Ordering::Relaxed) {
         return Ok(());
     }
     let store = shared.store().await?;
-    if recording.relist.load(relaxed) {
+    if recording.relist.load(Ordering::Relaxed) {
         let known = |number| recording.account().knows(number);
         for piece in remains::segments(&store, name, id, known).await? {
             let mut account = recording.account();

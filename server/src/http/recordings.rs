@@ -99,7 +99,7 @@ pub(super) async fn segment(
 pub(super) async fn list(app: &App, name: &StreamName) -> Response<Body> {
     let list = match &app.recorder {
         Some(recorder) => recorder.list(name).await,
-        None => Ok(std::sync::Arc::default()),
+        None => Ok(Vec::new()),
     };
     let list = match list {
         Ok(list) => list,

@@ -340,6 +340,8 @@ impl Shared {
             shared.note_closed(&recording);
             let mut open = shared.lock_open();
             open.retain(|one| !Arc::ptr_eq(one, &recording));
+            drop(open);
+            shared.watch.forget(recording.name());
         });
     }
 

@@ -109,8 +109,18 @@ impl Recorder {
         Ok(store.get(&key, None).await?.map(|got| got.bytes))
     }
 
-    /// The newest recordings of `name`, the newest first.
-    pub(crate) async fn list(&self, name: &StreamName) -> Result<List, Fault> {
+    /// The newest recordings of `name`, the newest first. Those that grow here are
+    /// told as they are now, whatever is known of the store.
+    pub(crate) async fn list(&self, name: &StreamName) -> Result<Vec<Listed>, Fault> {
+        let stored = self.stored(name).await?;
+        let mut sums: BTreeMap<u64, Sum> = stored.iter().map(|one| (one.id, one.sum)).collect();
+        sums.extend(self.0.open_sums(name));
+        let newest = sums.into_iter().rev().take(SHOWN);
+        Ok(newest.map(|(id, sum)| Listed { id, sum }).collect())
+    }
+
+    /// Those of the store.
+    async fn stored(&self, name: &StreamName) -> Result<List, Fault> {
         let lists = &self.0.watch.lists;
         let known = {
             let lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,35 +221,51 @@ impl Shared {
         }
         keys.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         keys.truncate(SHOWN);
-        let sums: BTreeMap<u64, Sum> = stream::iter(keys)
+        let listed = stream::iter(keys)
             .map(|(id, key)| {
                 let store = &store;
                 async move {
                     let head = store.head(&key).await?;
                     let sum = head.map(|head| objects::sum_of(&head.meta));
-                    Ok::<_, Fault>((id, sum.unwrap_or_default()))
+                    let sum = sum.unwrap_or_default();
+                    Ok::<_, Fault>(Listed { id, sum })
                 }
             })
             .buffered(HEADS)
             .try_collect()
             .await?;
         drop(place);
-        let mut sums = sums;
-        let of_name = |one: &&Arc<Recording>| one.name() == name && !one.is_closed();
-        for recording in self.recordings().iter().filter(of_name) {
+        Ok(listed)
+    }
+
+    fn open_sums(&self, name: &StreamName) -> Vec<(u64, Sum)> {
+        let open = self.recordings();
+        let of_name = open
+            .iter()
+            .filter(|one| one.name() == name && !one.is_closed());
+        let sums = of_name.map(|recording| {
             let account = recording.account();
             let (stored, waiting) = (account.in_store(), account.waiting());
-            let duration = stored.duration + waiting.duration;
+            let gaps = account.gaps();
+            let duration = stored.duration + waiting.duration + gaps.duration;
             let sum = Sum {
                 duration_ms: (duration.get().max(0) / 90) as u64,
                 bytes: stored.bytes + waiting.bytes,
-                gaps: account.gaps().segments,
+                gaps: gaps.segments,
                 closed: false,
             };
-            sums.insert(recording.id(), sum);
-        }
-        let newest = sums.into_iter().rev().take(SHOWN);
-        Ok(newest.map(|(id, sum)| Listed { id, sum }).collect())
+            (recording.id(), sum)
+        });
+        sums.collect()
+    }
+}
+
+impl Places {
+    /// A recording of `name` has just been closed: what was known of the store is
+    /// from before.
+    pub(super) fn forget(&self, name: &StreamName) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.remove(name);
     }
 }
 

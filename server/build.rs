@@ -28,7 +28,15 @@ fn main() -> io::Result<()> {
 
     let mut digest = Fnv::new();
     digest.update(&hls);
-    for asset in ["player.js", "list.js", "style.css", "icon.svg"] {
+    for asset in [
+        "player.js",
+        "recordings.js",
+        "live.js",
+        "vod.js",
+        "list.js",
+        "style.css",
+        "icon.svg",
+    ] {
         digest.update(&source(web, asset)?);
     }
     let version = format!("{:016x}", digest.0);

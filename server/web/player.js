@@ -1,14 +1,15 @@
-// The watch page: waits for the stream, plays it, and goes back to waiting
-// when it ends. hls.js does the playing where Media Source Extensions exist;
+// The player of the watch page: the video element, its controls, and what
+// plays in it. hls.js does the playing where Media Source Extensions exist;
 // elsewhere (older iPhones, or a build without node, whose hls.js is empty)
 // the browser's own HLS does. `?hls=native` forces the latter.
+//
+// What is played, and what to do when it ends, one of two rooms knows: live.js,
+// or vod.js where the address says `?vod=ID`.
 "use strict";
 
-(() => {
-  /** Milliseconds between two looks for a stream that is not live. */
+const player = (() => {
+  /** Milliseconds between two looks for what cannot be played yet. */
   const POLL = 3000;
-  /** Milliseconds between two looks for a picture while there is sound alone. */
-  const PICTURE_POLL = 6000;
   /** Longest pause between restarts after errors, in milliseconds. */
   const RESTART_MAX = 10000;
   /** Seconds without progress after which playback is started afresh: two
@@ -18,22 +19,22 @@
   const IDLE = 3;
 
   const name = document.body.dataset.stream;
-  const master = `/${name}/live.m3u8`;
   const at = (id) => document.getElementById(id);
   const stage = at("stage");
   const video = at("video");
 
-  const forced = new URLSearchParams(location.search).get("hls");
+  const asked = new URLSearchParams(location.search);
   const Hls = window.Hls;
   const engine =
-    forced !== "native" && Hls && Hls.isSupported() ? "hls.js"
+    asked.get("hls") !== "native" && Hls && Hls.isSupported() ? "hls.js"
       : video.canPlayType("application/vnd.apple.mpegurl") ? "native"
         : "none";
 
   /** What tests and the curious may look at. */
   const weir = {
     name, engine, video,
-    state: "checking",   // checking, waiting, live, ended, unreachable
+    vod: asked.get("vod"), // the recording that the address asks for
+    state: "checking",   // live.js and vod.js name the others
     hls: null,           // the hls.js instance while one plays
     stalls: 0,           // times the picture stopped for want of data
     switches: 0,         // changes of rung
@@ -44,37 +45,45 @@
   };
   window.weir = weir;
 
+  /** live.js or vod.js, once it has entered. It says:
+   *  - `master`: the address of what is played;
+   *  - `playing`: the name of the state in which it is;
+   *  - `covers`: title and text of each other state;
+   *  - `final`: the states that nothing ends by itself;
+   *  - `look()`: the state that it is in now, as far as the server tells;
+   *  - `ended()`, `tick()` once a second while it plays, and, if it likes:
+   *    `shown(state)`, `opening()`, `updated(details)`, `resumed()`,
+   *    `failed(data)` of hls.js's errors, `key(event)`; the last two say
+   *    whether it was dealt with.
+   *  - `hls`: settings of hls.js. */
+  let room = null;
   let pollTimer = 0;
   let idleTimer = 0;
-  let clockSkew = 0;     // milliseconds to add to our clock to get the server's
   let mediaRetries = [];
   let startedAt = 0;
   let failures = 0;      // restarts in a row, each within 30 s of its start
   let progress = { at: 0, time: -1 };
-  let lastNumber = -1;    // the highest segment number listed so far
+
+  const isOpen = () => room !== null && weir.state === room.playing;
 
   // ---- What the page says -------------------------------------------------
-
-  const COVERS = {
-    checking: [`Looking for ${name}…`, ""],
-    waiting: [`${name} is not live right now`, "This page starts by itself when it is."],
-    ended: ["The stream has ended", `This page starts again by itself when ${name} is back.`],
-    unreachable: ["The server can't be reached", "Trying again every few seconds."],
-    unsupported: ["This browser can't play live video", "Any current Chrome, Edge, Firefox or Safari can."],
-  };
 
   function show(state) {
     if (weir.state === state) return;
     weir.state = state;
     stage.dataset.state = state;
-    const live = state === "live";
-    at("badge").textContent = live ? "Live" : state === "ended" ? "Ended" : "Offline";
-    at("badge").classList.toggle("on-air", live);
-    document.title = live ? `● ${name} · weir` : `${name} · weir`;
-    at("facts").textContent = "";
-    if (live) return;
-    at("start").hidden = at("unmute").hidden = at("sound-only").hidden = true;
-    [at("cover-title").textContent, at("cover-text").textContent] = COVERS[state];
+    stage.classList.toggle("is-open", isOpen());
+    if (!isOpen()) {
+      for (const id of ["start", "again", "unmute", "sound-only"]) at(id).hidden = true;
+      cover();
+    }
+    room.shown?.(state);
+  }
+
+  function cover() {
+    const unsupported = ["This browser can't play this video", "Any current Chrome, Edge, Firefox or Safari can."];
+    [at("cover-title").textContent, at("cover-text").textContent] =
+      weir.state === "unsupported" ? unsupported : room.covers[weir.state];
   }
 
   function note(text) {
@@ -82,7 +91,7 @@
     if (weir.errors.length > 20) weir.errors.shift();
   }
 
-  // ---- Is anyone live? ----------------------------------------------------
+  // ---- Is there anything to play? -----------------------------------------
 
   async function load(address) {
     // "reload" refreshes the cached copy that the player reads next.
@@ -90,63 +99,41 @@
     return { answer, body: answer.ok ? await answer.text() : "" };
   }
 
-  /** "live", "ended" (still listed, for a while), "waiting" or "unreachable". */
   async function look() {
-    try {
-      const asked = Date.now();
-      const { answer, body } = await load(master);
-      learnClock(answer, asked);
-      if (answer.status === 404) return "waiting";
-      const rung = body.split(/\r?\n/).find((line) => line && !line.startsWith("#"));
-      if (!answer.ok || !rung) return answer.ok ? "waiting" : "unreachable";
-      const media = await load(new URL(rung, new URL(master, location.href)));
-      if (media.answer.status === 404) return "waiting";
-      if (!media.answer.ok) return "unreachable";
-      return /^#EXT-X-ENDLIST/m.test(media.body) ? "ended" : "live";
-    } catch {
-      return "unreachable";
-    }
-  }
-
-  // A viewer's clock may be minutes off; the server's own, which stamps the
-  // segments, is in every answer to the second.
-  function learnClock(answer, asked) {
-    const date = Date.parse(answer.headers.get("date") ?? "");
-    if (Number.isNaN(date)) return;
-    const skew = date + 500 - (asked + Date.now()) / 2;
-    clockSkew = Math.abs(skew) > 1500 ? skew : 0;
-  }
-
-  async function poll() {
     clearTimeout(pollTimer);
     pollTimer = 0;
-    const found = await look();
-    if (weir.state === "live" || pollTimer) return;
-    if (found === "live") return start();
+    const found = await room.look();
+    if (isOpen() || pollTimer) return;
+    if (found === room.playing) return open();
     show(found);
-    pollTimer = setTimeout(poll, POLL);
+    if (!room.final?.includes(found)) pollTimer = setTimeout(look, POLL);
+  }
+
+  function enter(newRoom) {
+    room = newRoom;
+    cover();
+    look();
   }
 
   // ---- Playing ------------------------------------------------------------
 
-  function start() {
-    stop();
+  function open() {
+    close();
     if (engine === "none") return show("unsupported");
-    show("live");
+    show(room.playing);
     stage.classList.add("is-waiting");
     startedAt = performance.now();
     progress = { at: startedAt, time: -1 };
-    thumb.src = `/${name}/thumb.jpg?t=${Date.now()}`;
+    room.opening?.();
     if (engine === "hls.js") startHls();
-    else video.src = master;
+    else video.src = room.master;
     play();
     wake();
   }
 
-  function stop() {
+  function close() {
     weir.playing = false;
     weir.latency = null;
-    lastNumber = -1;
     weir.hls?.destroy();
     weir.hls = null;
     video.removeAttribute("src");
@@ -155,11 +142,11 @@
   }
 
   /** After an end or an error: shows why, and looks again. */
-  function leave(state, delay) {
-    stop();
+  function leave(state, delay = POLL) {
+    close();
     show(state);
     clearTimeout(pollTimer);
-    pollTimer = setTimeout(poll, delay);
+    pollTimer = setTimeout(look, delay);
   }
 
   function restart(why) {
@@ -169,62 +156,35 @@
     leave("checking", Math.min(RESTART_MAX, 500 * 2 ** failures));
   }
 
-  /** Players read the list of rungs once: one that began with sound alone
-   *  learns here that a picture has come. */
-  async function lookForPicture() {
-    if (!weir.playing || video.videoHeight > 0) return;
-    try {
-      const { answer, body } = await load(master);
-      if (answer.ok && /RESOLUTION=/.test(body) && weir.playing && video.videoHeight === 0) {
-        restart("a picture has come");
-      }
-    } catch { /* the player itself finds out */ }
-  }
-  setInterval(lookForPicture, PICTURE_POLL);
-
   async function play() {
     try {
       await video.play();
     } catch (error) {
+      if (error.name !== "NotAllowedError") return;
+      if (!video.muted) {
+        video.muted = true;
+        return play();
+      }
       // Power saving on phones refuses even muted autoplay.
-      if (error.name === "NotAllowedError") at("start").hidden = false;
+      at("start").hidden = false;
     }
   }
 
   function startHls() {
-    const hls = new Hls({
-      capLevelToPlayerSize: true,
-      backBufferLength: 30,
-      liveDurationInfinity: true,
-      startFragPrefetch: true,
-      // Start with a picture that is neither mud nor a gamble; measured after
-      // the first segment.
-      abrEwmaDefaultEstimate: 2_000_000,
-    });
+    const hls = new Hls({ capLevelToPlayerSize: true, backBufferLength: 30, startFragPrefetch: true, ...room.hls });
     weir.hls = hls;
     const { Events } = Hls;
     hls.on(Events.MANIFEST_PARSED, listLevels);
     hls.on(Events.LEVEL_SWITCHED, () => { weir.switches += 1; labelAuto(); });
-    hls.on(Events.LEVEL_UPDATED, (_, { details }) => {
-      // Numbers that do not touch the last ones: another broadcast took the
-      // name, or this page slept through a whole window.
-      // All rungs share their numbers, so that one which was not looked at for
-      // a while is no jump.
-      const last = lastNumber;
-      lastNumber = Math.max(last, details.endSN);
-      if (details.live && last >= 0 && details.startSN > last + 1) {
-        // Not from inside hls.js: it goes on with the level after this event.
-        setTimeout(() => { if (weir.hls === hls) restart("the playlist jumped"); });
-      }
-    });
+    hls.on(Events.LEVEL_UPDATED, (_, { details }) => room.updated?.(details));
     hls.on(Events.BUFFER_CODECS, (_, tracks) => {
       stage.classList.toggle("is-silent", !tracks.audio && !tracks.audiovideo);
     });
     hls.on(Events.ERROR, (_, data) => {
       note(`${data.type}: ${data.details}${data.fatal ? " (fatal)" : ""}`);
-      if (data.fatal) recover(hls, data);
+      if (!room.failed?.(data) && data.fatal) recover(hls, data);
     });
-    hls.loadSource(master);
+    hls.loadSource(room.master);
     hls.attachMedia(video);
   }
 
@@ -239,28 +199,10 @@
     play();
   }
 
-  function goLive() {
-    const edge = weir.hls ? weir.hls.liveSyncPosition
-      : video.seekable.length ? video.seekable.end(video.seekable.length - 1) - 6 : null;
-    if (edge !== null && edge > video.currentTime) video.currentTime = edge;
-    play();
-  }
-
-  // ---- Once a second: how far behind, and does it move? --------------------
-
-  function measure() {
-    const { hls } = weir;
-    const shown = hls ? hls.playingDate
-      : video.getStartDate && new Date(video.getStartDate().getTime() + video.currentTime * 1000);
-    const byClock = shown ? (Date.now() + clockSkew - shown.getTime()) / 1000 : NaN;
-    if (byClock > 0 && byClock < 600) return byClock;
-    if (hls) return hls.latency || null;
-    const { seekable } = video;
-    return seekable.length ? seekable.end(seekable.length - 1) - video.currentTime : null;
-  }
+  // ---- Once a second: does it move? ----------------------------------------
 
   function tick() {
-    if (weir.state !== "live") return;
+    if (!isOpen()) return;
     const now = performance.now();
     if (video.currentTime !== progress.time || video.paused) {
       progress = { at: now, time: video.currentTime };
@@ -268,15 +210,7 @@
       return restart("the picture stood still");
     }
     if (!weir.playing) return;
-    weir.latency = measure();
-    const sync = weir.hls?.liveSyncPosition;
-    const drift = sync ? sync - video.currentTime : (weir.latency ?? 0) - 12;
-    const edge = drift < 8 && !video.paused;
-    const seconds = weir.latency === null ? "" : `${Math.max(1, Math.round(weir.latency))} s`;
-    at("live").classList.toggle("is-edge", edge);
-    at("live-text").textContent = edge ? "Live" : "Go live";
-    const size = video.videoHeight ? `${video.videoWidth} × ${video.videoHeight}` : "";
-    at("facts").textContent = [seconds && `${seconds} behind the camera`, size].filter(Boolean).join(" · ");
+    room.tick();
     labelAuto();
   }
 
@@ -293,16 +227,20 @@
     at("quality").replaceChildren(new Option("Auto", "-1"),
       ...levels.map(({ level, index }) => new Option(rungName(level), String(index))));
     at("quality").disabled = levels.length < 2;
+    // A recording has one, and the path of its playlist does not name it.
+    at("quality-box").hidden = weir.vod !== null && levels.length < 2;
     labelAuto();
   }
 
+  const narrow = matchMedia("(max-width: 640px)");
   function labelAuto() {
     const { hls } = weir;
     const shown = hls ? hls.levels[hls.currentLevel] && rungName(hls.levels[hls.currentLevel])
       : video.videoHeight ? `${video.videoHeight}p` : "";
     const select = at("quality");
     if (!hls) select.disabled = true;
-    const text = shown ? `Auto · ${shown}` : "Auto";
+    // A phone's bar has no place for more.
+    const text = shown && !narrow.matches ? `Auto · ${shown}` : "Auto";
     const [auto] = select.options;
     if (auto.textContent !== text) auto.textContent = text;
     const chosen = hls && !hls.autoLevelEnabled ? String(hls.manualLevel) : "-1";
@@ -330,7 +268,7 @@
     tick();
   });
   on("waiting", () => {
-    if (weir.state !== "live") return;
+    if (!isOpen()) return;
     waiting(true);
     if (weir.playing && !video.seeking && !video.ended) weir.stalls += 1;
   });
@@ -338,9 +276,7 @@
   on("play", () => {
     stage.classList.remove("is-paused");
     at("play").setAttribute("aria-label", "Pause");
-    // After a long pause the place may have left the window.
-    const details = weir.hls?.latestLevelDetails;
-    if (details?.live && weir.hls.latency > 0.8 * details.totalduration) goLive();
+    room?.resumed?.();
     wake();
   });
   on("pause", () => {
@@ -348,6 +284,19 @@
     at("play").setAttribute("aria-label", "Play");
     wake();
   });
+  // From the live picture to its recording and back the sound stays on, where
+  // the browser lets it.
+  const SOUND = "weir.sound";
+  function keepSound() {
+    try {
+      if (!video.muted) sessionStorage.setItem(SOUND, "on");
+      else if (weir.playing) sessionStorage.removeItem(SOUND);
+    } catch { /* no storage: it begins muted */ }
+  }
+  try {
+    video.muted = sessionStorage.getItem(SOUND) !== "on";
+  } catch { /* likewise */ }
+  on("volumechange", keepSound);
   function showVolume() {
     const quiet = video.muted || video.volume === 0;
     stage.classList.toggle("is-muted", quiet);
@@ -361,10 +310,10 @@
     at("sound-only").hidden = true;
     stage.style.aspectRatio = `${video.videoWidth} / ${video.videoHeight}`;
   });
-  on("ended", () => { if (weir.state === "live") leave("ended", POLL); });
+  on("ended", () => { if (isOpen()) room.ended(); });
   on("error", () => {
     // hls.js reports what happens to its own source.
-    if (weir.state === "live" && engine === "native" && video.error) {
+    if (isOpen() && engine === "native" && video.error) {
       restart(`the browser's player: ${video.error.message || video.error.code}`);
     }
   });
@@ -402,7 +351,6 @@
   click("start", play);
   click("mute", toggleSound);
   click("unmute", () => { video.muted = false; play(); });
-  click("live", goLive);
   click("full", toggleFull);
   at("volume").addEventListener("input", (event) => {
     video.volume = Number(event.target.value);
@@ -411,7 +359,7 @@
 
   // A mouse on the picture plays and pauses; a finger only calls the controls.
   video.addEventListener("pointerup", (event) => {
-    if (weir.state !== "live") return;
+    if (!isOpen()) return;
     if (event.pointerType === "mouse") return event.button === 0 && togglePlay();
     if (stage.classList.contains("is-idle")) wake();
     else stage.classList.toggle("is-idle", !video.paused);
@@ -420,27 +368,23 @@
   stage.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") wake(); });
   stage.addEventListener("focusin", wake);
   document.addEventListener("keydown", (event) => {
-    if (weir.state !== "live" || event.ctrlKey || event.metaKey || event.altKey) return;
-    const onControl = event.target.closest("button, select, input, a");
+    if (!isOpen() || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A slider has no use for a space.
+    const onControl = event.target.closest("button, select, a");
     if (event.key === "m") toggleSound();
     else if (event.key === "f") toggleFull();
     else if (event.key === "k" || (event.key === " " && !onControl)) togglePlay();
-    else return;
+    else if (!room.key?.(event)) return;
     event.preventDefault();
     wake();
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && pollTimer) poll();
+    if (!document.hidden && pollTimer) look();
   });
-
-  // The last frame of the stream under the controls, until the first picture.
-  const thumb = new Image();
-  thumb.onload = () => { if (!weir.playing) video.poster = thumb.src; };
-
-  // ---- Go -----------------------------------------------------------------
 
   stage.classList.add("is-paused");
   showVolume();
   setInterval(tick, 1000);
-  poll();
+
+  return { name, at, stage, video, weir, isOpen, load, enter, play, leave, restart, waiting, on, click };
 })();

@@ -82,10 +82,11 @@ export function args() {
 
 export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** Waits until the page plays; within a minute even on a busy machine. */
-export async function playing(page) {
-  await page.waitForFunction(() => window.weir.state === "live" && window.weir.playing && window.weir.video.currentTime > 0,
-    undefined, { timeout: 60_000 });
+/** Waits until the page plays what is live (or "recorded"); within a minute even
+ *  on a busy machine. */
+export async function playing(page, state = "live") {
+  await page.waitForFunction((state) => window.weir?.state === state && window.weir.playing && window.weir.video.currentTime > 0,
+    state, { timeout: 60_000 });
 }
 
 /** Position, decoded frames and stalls, with the page's own clock. */

@@ -100,8 +100,9 @@ const data = mkdtempSync(join(tmpdir(), "weir-browser-"));
 const log = join(data, "serve.log");
 const out = createWriteStream(log);
 await once(out, "open");
-const server = run(weir, ["serve", "--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--auth", "open", "--segment", "2", "--data", data],
-  { stdio: ["ignore", out, out] });
+const server = run(weir, ["serve", "--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--auth", "open", "--segment", "2", "--data", data,
+  "--record", `file://${join(data, "store")}`],
+  { stdio: ["ignore", out, out], env: { ...process.env, WEIR_RECORD_MERGE: "2s" } });
 
 let leaving = false;
 
@@ -130,13 +131,17 @@ async function everything() {
   // One broadcast, watched in every way, its playlists from start to ENDLIST.
   publisher = publishers.weir(target("demo"));
   tally("weir publish goes live", await live(`${page("demo")}/live.m3u8`, 20));
-  const watch = script("snapshot.mjs", [`${page("demo")}/live.m3u8`, "240", "--ends", "yes"]);
+  const watch = script("snapshot.mjs", [`${page("demo")}/live.m3u8`, "300", "--ends", "yes"]);
   const shot = named.shot ? ["--shot", resolve(named.shot)] : [];
   await script("play.mjs", [page("demo"), "20", ...shot]);
   await script("native.mjs", [page("demo"), "10"]);
   await script("list.mjs", [`http://${http}/`, "demo"]);
+  await script("rewind.mjs", [page("demo")]);
   await end(publisher);
   await watch;
+  // The same broadcast, now that it is a recording.
+  const still = named["vod-shot"] ? ["--shot", resolve(named["vod-shot"])] : [];
+  await script("vod.mjs", [page("demo"), ...still]);
 
   // A second RTMP stack.
   if (has("gst-launch-1.0")) {

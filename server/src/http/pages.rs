@@ -68,7 +68,7 @@ const CARD: &str = include_str!("../../web/card.html");
 
 type Asset = (&'static str, &'static str, Rendered);
 
-static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 8]> = LazyLock::new(|| {
     let asset =
         |name, content_type, text: &str| (name, content_type, Rendered::new(text.to_owned()));
     [
@@ -78,6 +78,13 @@ static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
             include_str!(concat!(env!("OUT_DIR"), "/hls.js")),
         ),
         asset("player.js", JAVASCRIPT, include_str!("../../web/player.js")),
+        asset(
+            "recordings.js",
+            JAVASCRIPT,
+            include_str!("../../web/recordings.js"),
+        ),
+        asset("live.js", JAVASCRIPT, include_str!("../../web/live.js")),
+        asset("vod.js", JAVASCRIPT, include_str!("../../web/vod.js")),
         asset("list.js", JAVASCRIPT, include_str!("../../web/list.js")),
         asset(
             "style.css",

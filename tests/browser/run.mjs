@@ -88,6 +88,16 @@ async function live(master, patience) {
   return false;
 }
 
+async function closed(list, patience) {
+  const until = performance.now() + patience * 1000;
+  while (performance.now() < until) {
+    const { recordings } = await (await fetch(list)).json();
+    if (recordings[0]?.closed) return true;
+    await sleep(0.2);
+  }
+  return false;
+}
+
 // ---- The server -----------------------------------------------------------------
 
 for (const file of [weir, clip]) {
@@ -137,9 +147,15 @@ async function everything() {
   await script("native.mjs", [page("demo"), "10"]);
   await script("list.mjs", [`http://${http}/`, "demo"]);
   await script("rewind.mjs", [page("demo")]);
+
+  // Its recording in players of their own, while it grows and when it is closed; then
+  // on the page.
+  const { recordings: [{ url }] } = await (await fetch(`${page("demo")}/recordings.json`)).json();
+  await script("recording.mjs", [`${page("demo")}/${url}`, "--live", "yes"]);
   await end(publisher);
   await watch;
-  // The same broadcast, now that it is a recording.
+  tally("the recording is closed", await closed(`${page("demo")}/recordings.json`, 30));
+  await script("recording.mjs", [`${page("demo")}/${url}`]);
   const still = named["vod-shot"] ? ["--shot", resolve(named["vod-shot"])] : [];
   await script("vod.mjs", [page("demo"), ...still]);
 

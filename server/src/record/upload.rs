@@ -38,6 +38,14 @@ enum Done {
     Marker(bool, Result<(), Fault>),
 }
 
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Segment,
+    Playlist,
+    Marker,
+}
+
 /// What became of a segment.
 enum Sent {
     Stored,
@@ -51,9 +59,12 @@ struct Upload<'a> {
     flying: FuturesUnordered<BoxFuture<'a, Done>>,
     segments: usize,
     backoff: Backoff,
+    /// What failed last. A marker that gets there is no news while segments do not:
+    /// a store may take what is small and nothing else.
+    failing: Option<Kind>,
     /// Nothing is begun before.
     not_before: Option<Instant>,
-    /// Bytes of playlists that were sent, and of media when the first was due.
+    /// Bytes of playlists that were sent.
     spent: u64,
     /// Settled segments in the newest playlist of the store.
     listed: usize,
@@ -69,14 +80,17 @@ struct Upload<'a> {
 /// Brings everything to the store, until the recording is over and complete; with
 /// `drain` until all that is here is there.
 pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
+    // What an earlier life has spent is not known: all that it had.
+    let spent = recording.account().in_store().bytes / EARNED;
     Upload {
         shared,
         recording,
         flying: FuturesUnordered::new(),
         segments: 0,
         backoff: Backoff::default(),
+        failing: None,
         not_before: None,
-        spent: 0,
+        spent,
         listed: 0,
         listing: false,
         marking: false,
@@ -185,11 +199,11 @@ impl Upload<'_> {
     }
 
     async fn done(&mut self, done: Done) {
-        let failed = match done {
+        let (kind, failed) = match done {
             Done::Segment(load, sent) => {
                 self.segments -= 1;
                 let (number, bytes) = (load.number, load.piece.bytes);
-                match sent {
+                let failed = match sent {
                     Ok(Sent::Stored) => {
                         self.recording.stored(self.shared, number, bytes).await;
                         None
@@ -203,7 +217,8 @@ impl Upload<'_> {
                         self.recording.account().unsent(number);
                         Some(fault)
                     }
-                }
+                };
+                (Kind::Segment, failed)
             }
             Done::Playlist(settled, done) => {
                 self.listing = false;
@@ -211,7 +226,7 @@ impl Upload<'_> {
                     self.listed = self.listed.max(settled);
                     self.recording.note_listed(self.listed);
                 }
-                done.err()
+                (Kind::Playlist, done.err())
             }
             Done::Marker(attached, done) => {
                 self.marking = false;
@@ -221,15 +236,21 @@ impl Upload<'_> {
                 } else {
                     self.marked = None;
                 }
-                done.err()
+                (Kind::Marker, done.err())
             }
         };
         match failed {
             None => {
-                self.recording.store_works();
-                self.backoff.reset();
+                let waiting = self.recording.account().waiting().segments;
+                let small = kind != Kind::Segment && waiting > 0;
+                if !small || self.failing.is_none_or(|failing| failing == kind) {
+                    self.failing = None;
+                    self.recording.store_works();
+                    self.backoff.reset();
+                }
             }
             Some(fault) if self.not_before.is_none() => {
+                self.failing = Some(kind);
                 let wait = self.backoff.next();
                 self.recording.store_fails(&fault.why, wait);
                 self.shared.distrust_store(&fault);

@@ -265,20 +265,20 @@ fn only_the_unfinished_is_missing(vod: &Vod, lives: &[Vec<Seen>]) -> usize {
     lost
 }
 
-#[test]
-fn kills_cost_the_unfinished_segment_and_leave_no_work_behind() {
+/// Kills a server so often while it records, and looks at what is left in the end.
+fn survives_kills(times: usize) {
     let moto = Moto::new();
     let gate = Gate::to(moto.address(), Way::Open);
     let config = kept_behind(&gate, "merge = \"30s\"");
     let audit = Audit::of(&moto.bucket);
     let mut dir = tempfile::tempdir().expect("a directory");
     let mut lives = Vec::new();
-    for life in 0..5 {
+    for life in 0..=times {
         let server = Server::launch(dir, &config, &FLAGS, ANYBODY);
         let publisher = publish(&server, &small(), &["--loop"]);
         let mut show = Show::begin(&server, "demo");
         show.until_segment(&server, "demo", 2);
-        if life == 4 {
+        if life == times {
             drop(publisher);
             let mut show = show.until_end(&server, "demo");
             lives.push(take(&mut show));
@@ -287,7 +287,12 @@ fn kills_cost_the_unfinished_segment_and_leave_no_work_behind() {
             assert_eq!(id, lives[0][0].number);
             let vod = Vod::from_bucket(&moto.bucket, id);
             vod.is_finished();
-            only_the_unfinished_is_missing(&vod, &lives);
+            let lost = only_the_unfinished_is_missing(&vod, &lives);
+            let seen: usize = lives.iter().map(Vec::len).sum();
+            println!(
+                "{times} kills: {seen} segments seen by viewers, {lost} of them not recorded, {} recorded",
+                vod.segments.len()
+            );
             assert_eq!(vod.gaps(), 0);
             // Each life is a part.
             let cuts = vod
@@ -295,7 +300,7 @@ fn kills_cost_the_unfinished_segment_and_leave_no_work_behind() {
                 .entries
                 .iter()
                 .filter(|entry| entry.discontinuity);
-            assert_eq!(cuts.count(), 4);
+            assert_eq!(cuts.count(), times);
             assert_eq!(server.files_below("spool").len(), 0, "an empty spool");
             assert!(moto.bucket.keys("live/.weir/").is_empty());
             break;
@@ -311,6 +316,71 @@ fn kills_cost_the_unfinished_segment_and_leave_no_work_behind() {
     }
     let findings = audit.found_nothing();
     assert!(findings.playlists >= 2, "{} versions", findings.playlists);
+    println!(
+        "{} versions of playlists in {} looks list nothing that is not there",
+        findings.playlists, findings.looks
+    );
+}
+
+#[test]
+fn kills_cost_the_unfinished_segment_and_leave_no_work_behind() {
+    survives_kills(4);
+}
+
+/// A number that scripts/recordings.sh sets.
+fn given(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/recordings.sh kills"]
+fn many_kills() {
+    survives_kills(given("KILLS", 20) as usize);
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/recordings.sh outages"]
+fn long_outages() {
+    let time = Duration::from_secs(60 * given("MINUTES", 5));
+    println!(
+        "| the store | for | segments shown | longest wait for one | longest backlog | lost | all stored again after |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for way in [Way::Down, Way::Unavailable, Way::Resets, Way::Slow] {
+        let mut scene = Scene::new(Way::Open);
+        scene.audited();
+        scene.more(5);
+        scene.gate.set(way);
+        let begun = now();
+        let (mut seen, mut at) = (0, begun);
+        let (mut longest, mut behind) = (Duration::ZERO, 0.0_f64);
+        while now() < begun + time {
+            scene.watch();
+            let count = scene.show.rung(BEST).segments.len();
+            if count > seen {
+                (longest, seen, at) = (longest.max(now() - at), count, now());
+            }
+            behind = behind.max(backlog(&scene.server));
+            pause();
+        }
+        scene.gate.set(Way::Open);
+        let returned = now();
+        until_within(time, "all to be stored", || {
+            scene.watch();
+            (backlog(&scene.server) < 2.0).then_some(())
+        });
+        let after = now() - returned;
+        scene.until_state(&["recording"]);
+        println!(
+            "| {way:?} | {} s | {seen} | {:.1} s | {behind:.0} s | {} | {:.0} s |",
+            time.as_secs(),
+            longest.as_secs_f64(),
+            lost(&scene.server),
+            after.as_secs_f64()
+        );
+        scene.is_whole();
+    }
 }
 
 /// What was seen of the best rung.

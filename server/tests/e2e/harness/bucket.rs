@@ -252,17 +252,21 @@ fn serve(client: TcpStream, to: SocketAddr, way: Way, turn: u64, now: &Arc<Now>)
     let server = TcpStream::connect(to)?;
     let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
     let backwards = Arc::clone(now);
+    let resets = way == Way::Resets;
     std::thread::spawn(move || {
         let way = if way == Way::Slow { way } else { Way::Open };
         let _ = pump(&mut back_from, &mut back_to, way, turn, &backwards);
-        let _ = back_to.shutdown(Shutdown::Both);
+        if !resets {
+            let _ = back_to.shutdown(Shutdown::Both);
+        }
         let _ = back_from.shutdown(Shutdown::Both);
     });
     let (mut from, mut on) = (client, server);
     let done = pump(&mut from, &mut on, way, turn, now);
-    if way == Way::Resets {
-        // What is closed without a linger is reset.
+    if resets {
+        // Closed without a linger, once the other thread has let go of it too.
         set_socket_linger(&from, Some(Duration::ZERO))?;
+        on.shutdown(Shutdown::Both)?;
         return done;
     }
     let _ = on.shutdown(Shutdown::Write);

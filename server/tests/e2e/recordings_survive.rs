@@ -116,7 +116,7 @@ impl Scene {
 
     /// Ends it; nothing is missing.
     #[track_caller]
-    fn is_whole(self) {
+    fn ends_whole(self) {
         let (vod, show, ..) = self.end();
         assert_eq!(vod.gaps(), 0);
         vod.is_what_was_live(&show);
@@ -157,7 +157,7 @@ fn survives(way: Way) {
     scene.gate.set(Way::Open);
     assert_eq!(scene.until_state(&["recording"]), "");
     scene.more(2);
-    scene.is_whole();
+    scene.ends_whole();
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_store_that_is_down_from_the_start_gets_everything_later() {
     scene.audited();
     scene.gate.set(Way::Open);
     assert_eq!(scene.until_state(&["recording"]), "");
-    scene.is_whole();
+    scene.ends_whole();
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn credentials_that_are_put_right_are_taken_without_a_restart() {
         assert!(!scene.server.log().contains(word));
     }
     scene.moto.unlock();
-    scene.is_whole();
+    scene.ends_whole();
 }
 
 /// A number by chance, below `limit`.
@@ -379,7 +379,7 @@ fn long_outages() {
             lost(&scene.server),
             after.as_secs_f64()
         );
-        scene.is_whole();
+        scene.ends_whole();
     }
 }
 

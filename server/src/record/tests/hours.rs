@@ -5,6 +5,9 @@ use super::*;
 /// The thinnest segments there are: of sound alone, 128 kbit/s with its overhead.
 const BYTES_A_SECOND: usize = 17_500;
 
+/// As long as ids are: the numbers of segments are most of a playlist.
+const SESSION: u64 = 1_795_000_000_000;
+
 /// What had been spent when so much had been recorded.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -43,11 +46,11 @@ impl Reading {
 async fn record_for(hours: &[f64], seconds: i64) -> Vec<Reading> {
     let place = Place::new(Duration::ZERO);
     let recorder = place.open();
-    let tap = recorder.tap(&name(), 1000);
+    let tap = recorder.tap(&name(), SESSION);
     let outputs = [output("720p", 1280)];
     let clock = ProgramClock {
         at: Timestamp::ZERO,
-        unix_ms: 1_795_000_000_000,
+        unix_ms: SESSION as i64,
     };
     let data = Bytes::from(vec![0x47; BYTES_A_SECOND * seconds as usize]);
     let mut readings = vec![Reading::now(&recorder)];
@@ -58,7 +61,7 @@ async fn record_for(hours: &[f64], seconds: i64) -> Vec<Reading> {
                 start: Timestamp::from_ticks(count * seconds * Ticks::HZ),
                 duration: Ticks::new(seconds * Ticks::HZ),
                 data: data.clone(),
-                ..(*segment(1000 + count as u64, 1000)).clone()
+                ..(*segment(SESSION + count as u64, SESSION)).clone()
             };
             tap.push_best(&outputs, &[(0, Arc::new(segment))], clock);
             count += 1;
@@ -71,9 +74,9 @@ async fn record_for(hours: &[f64], seconds: i64) -> Vec<Reading> {
         readings.push(Reading::now(&recorder));
     }
     tap.end();
-    until("it is closed", || place.closed(1000)).await;
+    until("it is closed", || place.closed(SESSION)).await;
     readings.push(Reading::now(&recorder));
-    let playlist = place.playlist(1000);
+    let playlist = place.playlist(SESSION);
     assert_eq!(playlist.segments.len(), count as usize);
     assert_eq!(recorder.all()[0].gaps.segments, 0);
     let end = readings[readings.len() - 1];

@@ -198,11 +198,15 @@
     dragged = Number(seek.value);
     draw();
   });
-  seek.addEventListener("change", () => {
-    const to = dragged ?? Number(seek.value);
-    dragged = null;
-    goTo(to);
-  });
+  // Back where it was taken up there is no change.
+  for (const type of ["change", "pointerup", "pointercancel", "blur"]) {
+    seek.addEventListener(type, () => {
+      if (dragged === null) return;
+      const to = dragged;
+      dragged = null;
+      goTo(to);
+    });
+  }
   player.click("again", () => {
     at("again").hidden = true;
     if (length() - video.currentTime <= EDGE) video.currentTime = 0;

@@ -9,7 +9,7 @@ use crate::Window;
 /// discontinuity must carry it from the start (RFC 8216bis §6.2.2).
 pub fn media(window: &Window) -> String {
     let mut text = String::with_capacity(256 + window.len() * 96);
-    head(&mut text, window.target_seconds());
+    head(&mut text, VERSION, window.target_seconds());
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", window.media_sequence());
     let _ = writeln!(
         text,
@@ -32,7 +32,7 @@ pub fn media(window: &Window) -> String {
 pub fn vod(entries: &[Entry], prefix: &str) -> String {
     let target = entries.iter().map(|entry| target_seconds(entry.duration));
     let mut text = String::with_capacity(256 + entries.len() * 96);
-    head(&mut text, target.max().unwrap_or(1));
+    head(&mut text, VERSION, target.max().unwrap_or(1));
     text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
     let first = entries.first().map_or(0, |entry| entry.number);
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{first}");
@@ -44,11 +44,11 @@ pub fn vod(entries: &[Entry], prefix: &str) -> String {
     text
 }
 
-pub(super) fn head(text: &mut String, target_seconds: u64) {
+pub(super) fn head(text: &mut String, version: usize, target_seconds: u64) {
     // `fmt::Write` for a String never fails, here and below.
     let _ = writeln!(
         text,
-        "#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-TARGETDURATION:{target_seconds}"
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_seconds}"
     );
 }
 

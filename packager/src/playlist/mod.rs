@@ -55,3 +55,6 @@ pub fn target_seconds(duration: Ticks) -> u64 {
 /// The protocol version of every playlist: 3, for fractional EXTINF. A higher
 /// number than needed shuts out clients (RFC 8216bis §8).
 const VERSION: usize = 3;
+
+/// With EXT-X-GAP: strict readers (hls-parser) refuse it below 8.
+const VERSION_WITH_GAPS: usize = 8;

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use super::media::{head, segment};
-use super::{Entry, target_seconds};
+use super::{Entry, VERSION, VERSION_WITH_GAPS, target_seconds};
 
 /// What the playlist of a recording says about one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,11 @@ where
         Growth::Complete => (longest, "VOD"),
     };
     let mut text = String::with_capacity(256 + segments.len() * 48);
-    head(&mut text, target);
+    let version = match segments.clone().any(|segment| segment.missing) {
+        true => VERSION_WITH_GAPS,
+        false => VERSION,
+    };
+    head(&mut text, version, target);
     let first = segments.clone().next().map_or(0, |one| one.entry.number);
     // `fmt::Write` for a String never fails.
     let _ = writeln!(
@@ -120,7 +124,7 @@ mod tests {
         assert_eq!(
             text,
             "#EXTM3U\n\
-             #EXT-X-VERSION:3\n\
+             #EXT-X-VERSION:8\n\
              #EXT-X-TARGETDURATION:2\n\
              #EXT-X-PLAYLIST-TYPE:VOD\n\
              #EXT-X-MEDIA-SEQUENCE:7\n\

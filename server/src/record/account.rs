@@ -384,6 +384,47 @@ impl Account {
         self.find(number).map_or(0, |at| self.items[at].bytes)
     }
 
+    /// The number of the last segment.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.items.last().map(|item| item.entry.number)
+    }
+
+    /// Notes that a segment came at `ms`, though nothing else is known of it.
+    pub(super) fn came(&mut self, ms: u64) {
+        self.came_ms = self.came_ms.max(ms);
+    }
+
+    /// Notes what is missing within broadcasts as lost: told from what is there, when
+    /// nothing else is known.
+    pub(super) fn fill_holes(&mut self) {
+        let mut missing = Vec::new();
+        for pair in self.items.windows(2) {
+            let (before, after) = (&pair[0].entry, &pair[1].entry);
+            let count = after.number.saturating_sub(before.number + 1);
+            let from = before.start + before.duration;
+            let each = (after.start - from).get() / count.max(1) as i64;
+            // Behind a discontinuity another broadcast may have begun.
+            if count == 0 || after.discontinuity || each <= 0 {
+                continue;
+            }
+            let rung = &self.rungs[usize::from(pair[0].rung)];
+            let ms = before.unix_ms.unwrap_or_default() + before.duration.get() / 90;
+            missing.extend((0..count).map(|index| Piece {
+                number: before.number + 1 + index,
+                rung: rung.clone(),
+                start: from.ticks() + index as i64 * each,
+                duration: each,
+                discontinuity: false,
+                unix_ms: ms + index as i64 * each / 90,
+                bytes: 0,
+                came_ms: 0,
+            }));
+        }
+        for piece in missing {
+            self.add(&piece, Place::Lost);
+        }
+    }
+
     /// Whether segment `number` is where it stays.
     pub(super) fn settled(&self, number: u64) -> bool {
         self.find(number).is_some_and(|at| !self.items[at].waits())

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
+use media::Ticks;
+use tracing::warn;
 
+use super::account::Piece;
 use super::objects::{self, Sum};
 use super::scan;
-use super::store::{Fault, Key, Store};
+use super::store::{Fault, FaultKind, Key, Store};
 use crate::name::StreamName;
 
 /// A recording by what it is called.
@@ -102,6 +105,8 @@ async fn playlist(store: &Store, which: &Which) -> Result<Option<(String, MediaP
 struct Listed {
     number: u64,
     key: Key,
+    rung: String,
+    unix_ms: Option<i64>,
     seconds: f64,
     discontinuity: bool,
     gap: bool,
@@ -115,10 +120,12 @@ fn listed(which: &Which, read: &MediaPlaylist, flaws: &mut Vec<Flaw>) -> Vec<Lis
         let key = Key::new(format!("{}/{}", which.name, one.uri)).ok();
         let ours = key.and_then(|key| {
             let number = objects::number_of(&key)?;
-            let elements = key.as_str().split('/').count() == 3;
-            (elements && number >= which.id).then_some((number, key))
+            let mut elements = key.as_str().split('/');
+            let rung = elements.nth(1)?.to_owned();
+            let three = elements.count() == 1;
+            (three && number >= which.id).then_some((number, key, rung))
         });
-        let Some((number, key)) = ours else {
+        let Some((number, key, rung)) = ours else {
             flaws.push(format!(
                 "{:?} is listed, which is no segment of weir's",
                 one.uri
@@ -128,12 +135,60 @@ fn listed(which: &Which, read: &MediaPlaylist, flaws: &mut Vec<Flaw>) -> Vec<Lis
         all.push(Listed {
             number,
             key,
+            rung,
+            unix_ms: one.program_date_time.map(|at| at.timestamp_millis()),
             seconds: f64::from(one.duration),
             discontinuity: one.discontinuity,
             gap: one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP"),
         });
     }
     all
+}
+
+/// The segments that the playlist of a recording lists, and whether each is a gap; none
+/// when there is no playlist, or none that can be read. What a playlist does not say, the
+/// bytes, is zero.
+pub(super) async fn pieces(
+    store: &Store,
+    name: &StreamName,
+    id: u64,
+) -> Result<Vec<(Piece, bool)>, Fault> {
+    let which = Which {
+        name: name.clone(),
+        id,
+    };
+    let read = match playlist(store, &which).await {
+        Ok(Some((_, read))) => read,
+        Ok(None) => return Ok(Vec::new()),
+        Err(fault) if fault.kind == FaultKind::Passing => return Err(fault),
+        // It is written anew.
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut pieces = Vec::new();
+    let (mut start, mut ms) = (0, id as i64);
+    for one in listed(&which, &read, &mut Vec::new()) {
+        if one.discontinuity {
+            start = 0;
+        }
+        if let Some(at) = one.unix_ms {
+            ms = at;
+        }
+        let duration = (one.seconds * Ticks::HZ as f64).round() as i64;
+        let piece = Piece {
+            number: one.number,
+            rung: one.rung,
+            start,
+            duration,
+            discontinuity: one.discontinuity,
+            unix_ms: ms,
+            bytes: 0,
+            came_ms: u64::try_from(ms + duration / 90).unwrap_or_default(),
+        };
+        start += duration;
+        ms += duration / 90;
+        pieces.push((piece, one.gap));
+    }
+    Ok(pieces)
 }
 
 /// Looks at every segment of a recording: that it is there and, with `deep`, that
@@ -244,6 +299,10 @@ pub(crate) async fn mark_missing(
     let Some((text, read)) = playlist(store, which).await? else {
         return Ok(());
     };
+    if is_open(store, which).await? {
+        // Its server would say otherwise with the next segment.
+        return Ok(());
+    }
     let mut sum = sum(store, which).await?.unwrap_or_default();
     sum.gaps += missing.len() as u64;
     sum.closed = read.end_list;
@@ -271,6 +330,14 @@ fn with_gaps(text: &str, missing: &[u64]) -> String {
     out
 }
 
+/// Whether a server looks after it.
+async fn is_open(store: &Store, which: &Which) -> Result<bool, Fault> {
+    let Ok(marker) = objects::marker(&which.name, which.id) else {
+        return Ok(false);
+    };
+    Ok(store.head(&marker).await?.is_some())
+}
+
 /// Deletes a finished recording: its segments first, so that what is left of one that
 /// was interrupted is found and deleted the next time. `false`: it is not finished, or
 /// not weir's.
@@ -282,7 +349,7 @@ pub(crate) async fn delete(store: &Store, which: &Which) -> Result<bool, Fault> 
     let key = key.map_err(|error| Fault::refused(error.to_string()))?;
     let head = store.head(&key).await?;
     let ours = head.is_some_and(|head| objects::recording_of(&head.meta) == Some(which.id));
-    if !ours || !read.end_list {
+    if !ours || !read.end_list || is_open(store, which).await? {
         return Ok(false);
     }
     let segments = listed(which, &read, &mut Vec::new());
@@ -302,8 +369,14 @@ pub(crate) async fn expire(store: &Store, days: u32, now_ms: u64) -> Result<Vec<
     let mut gone = Vec::new();
     let by_stream = all(store, None).await?;
     for which in by_stream.into_iter().filter(|which| which.id < oldest) {
-        if delete(store, &which).await? {
-            gone.push(which);
+        match delete(store, &which).await {
+            Ok(true) => gone.push(which),
+            Ok(false) => {}
+            Err(fault) if fault.kind == FaultKind::Passing => return Err(fault),
+            // The others are none the worse for it.
+            Err(fault) => {
+                warn!(stream = %which.name, recording = which.id, reason = %fault.why, "a recording that is too old cannot be deleted");
+            }
         }
     }
     Ok(gone)

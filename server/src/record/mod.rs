@@ -127,8 +127,8 @@ pub(crate) struct Tap {
 enum Part {
     /// None has come.
     Ahead,
-    /// To this recording; the first has gone there.
-    Into(Arc<Recording>),
+    /// To this recording, and whether one has gone there.
+    Into(Arc<Recording>, bool),
     Over,
 }
 
@@ -180,11 +180,15 @@ impl Recorder {
                 warn!(%stream, reason = %fault.why, "whether there is a recording to be continued cannot be told");
             }
         });
+        // One that may be continued is kept open for it from now on, not from the end of
+        // its first segment.
+        let continued = self.0.continued(name, session);
+        let part = continued.map_or(Part::Ahead, |before| Part::Into(before, false));
         Tap {
             shared: Arc::clone(&self.0),
             name: name.clone(),
             session,
-            recording: Mutex::new(Part::Ahead),
+            recording: Mutex::new(part),
         }
     }
 
@@ -223,7 +227,7 @@ impl Recorder {
         let until = Instant::now() + upload::DRAIN;
         let behind = |one: &Arc<Recording>| {
             one.to_send.notify_one();
-            !one.can_be_left() && (one.attached() || !one.stalled())
+            !one.can_be_left() && (one.attached() || !one.stalled_for(STALLED))
         };
         while Instant::now() < until && self.0.recordings().iter().any(behind) {
             sleep(Duration::from_millis(20)).await;
@@ -282,18 +286,24 @@ impl Shared {
         self.find(name, id).is_some()
     }
 
+    /// The recording that a broadcast of `name` continues, which it is then a part of.
+    fn continued(&self, name: &StreamName, session: u64) -> Option<Arc<Recording>> {
+        let open = self.lock_open();
+        let of_name = open.iter().filter(|one| one.name() == name);
+        let newest = of_name.max_by_key(|one| one.id())?;
+        if !newest.attach(session, self.settings.merge) {
+            return None;
+        }
+        info!(stream = %name, recording = newest.id(), "the recording is continued");
+        Some(Arc::clone(newest))
+    }
+
     /// The recording that a broadcast of `name` is a part of from now on.
     fn attach(self: &Arc<Self>, name: &StreamName, session: u64, target: Ticks) -> Arc<Recording> {
-        let mut open = self.lock_open();
-        let merge = self.settings.merge;
-        let newest = open
-            .iter()
-            .filter(|one| one.name() == name)
-            .max_by_key(|one| one.id());
-        if let Some(before) = newest.filter(|one| one.attach(merge)) {
-            info!(stream = %name, recording = before.id(), "the recording is continued");
-            return Arc::clone(before);
+        if let Some(before) = self.continued(name, session) {
+            return before;
         }
+        let mut open = self.lock_open();
         let begin = Begin {
             name: name.clone(),
             id: session,
@@ -336,8 +346,9 @@ impl Shared {
             let task = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(all));
             if task.await.is_err() {
                 error!(stream = %recording.name(), recording = recording.id(), "recording panicked; the next start goes on with what is in the spool");
+            } else {
+                shared.note_closed(&recording);
             }
-            shared.note_closed(&recording);
             let mut open = shared.lock_open();
             open.retain(|one| !Arc::ptr_eq(one, &recording));
             drop(open);
@@ -415,15 +426,15 @@ impl Tap {
         let mut part = self.lock();
         let (recording, first) = match &*part {
             Part::Over => return,
-            Part::Into(recording) => (Arc::clone(recording), false),
+            Part::Into(recording, begun) => (Arc::clone(recording), !begun),
             Part::Ahead => {
                 let recording = self
                     .shared
                     .attach(&self.name, self.session, self.shared.target);
-                *part = Part::Into(Arc::clone(&recording));
                 (recording, true)
             }
         };
+        *part = Part::Into(Arc::clone(&recording), true);
         let piece = Piece {
             number: segment.number,
             rung: output.name.clone(),
@@ -448,7 +459,7 @@ impl Tap {
 
     /// The broadcast is over.
     pub(crate) fn end(&self) {
-        if let Part::Into(recording) = std::mem::replace(&mut *self.lock(), Part::Over) {
+        if let Part::Into(recording, _) = std::mem::replace(&mut *self.lock(), Part::Over) {
             recording.detach();
         }
     }
@@ -504,8 +515,11 @@ fn best<'a>(
 
 /// Closes what nobody looks after, and deletes what is too old, now and then.
 async fn look_after(shared: Arc<Shared>) {
-    let mut failed = false;
     let mut next_expiry = Instant::now();
+    // After an outage of the store those who look after their recordings have to be
+    // heard first.
+    let mut failed = false;
+    let mut not_before = Instant::now();
     loop {
         if shared.settings.keep_days > 0 && next_expiry <= Instant::now() {
             next_expiry = Instant::now() + EXPIRE;
@@ -513,7 +527,11 @@ async fn look_after(shared: Arc<Shared>) {
                 warn!(reason = %fault.why, "recordings that are too old could not be deleted");
             }
         }
-        match remains::sweep(&shared).await {
+        let seen = match Instant::now() < not_before {
+            true => remains::look_at_all(&shared).await,
+            false => remains::sweep(&shared).await,
+        };
+        match seen {
             Ok(()) => failed = false,
             Err(fault) => {
                 shared.distrust_store(&fault);
@@ -521,6 +539,7 @@ async fn look_after(shared: Arc<Shared>) {
                     warn!(reason = %fault.why, "the store does not tell which recordings are open");
                 }
                 failed = true;
+                not_before = Instant::now() + AFTER_OUTAGE;
             }
         }
         sleep(SWEEP).await;
@@ -555,11 +574,18 @@ fn owner(data: &Path) -> std::io::Result<String> {
 /// Requests with segments at once, of all recordings.
 const UPLOADS: usize = 16;
 
+/// How long a stop waits for a store that takes nothing.
+const STALLED: Duration = Duration::from_secs(5);
+
 /// Closed recordings that are told in metrics and in the API.
 const CLOSED: usize = 100;
 
 /// How often the store is asked for recordings that are too old.
 const EXPIRE: Duration = Duration::from_secs(3600);
+
+/// How long after an outage of the store nothing is closed that others might look
+/// after: a beat, and the longest wait before it.
+const AFTER_OUTAGE: Duration = Duration::from_secs(60);
 
 /// How often the store is asked for recordings that nobody looks after.
 const SWEEP: Duration = Duration::from_secs(20);

@@ -54,8 +54,8 @@ struct Cached {
 
 #[derive(Debug, Default)]
 struct Status {
-    /// What is wrong with the store, while it is.
-    store: Option<String>,
+    /// What is wrong with the store, while it is, and since when.
+    store: Option<(String, Instant)>,
     /// What is wrong with the spool.
     spool: Option<String>,
     closed: bool,
@@ -145,16 +145,22 @@ impl Recording {
         self.begin.id
     }
 
-    /// Lets a broadcast in that begins now, unless it comes too late.
-    pub(super) fn attach(&self, merge: Duration) -> bool {
+    /// Lets a broadcast in that begins now with segment `first`, unless it comes too
+    /// late.
+    pub(super) fn attach(&self, first: u64, merge: Duration) -> bool {
         // Sealing looks at both under the same lock.
         let account = self.account();
         let attached = self.attached.load(Ordering::Relaxed) > 0;
-        let welcome = match attached {
+        let in_time = match attached {
             // The last segments of the one before are still to come.
             true => !merge.is_zero(),
             false => !self.sealed.load(Ordering::Relaxed) && unix_ms() < ends(&account, merge),
         };
+        // Nothing is put in front of what players may have read already; a clock that
+        // was set back would do so.
+        let after = account.last().is_none_or(|last| first > last);
+        let ours = !self.superseded.load(Ordering::Relaxed);
+        let welcome = in_time && after && ours;
         if welcome {
             self.attached.fetch_add(1, Ordering::Relaxed);
         }
@@ -226,7 +232,8 @@ impl Recording {
         let (backlog, stored, gaps) = (account.waiting(), account.in_store(), account.gaps());
         drop(account);
         let status = self.status();
-        let error = status.store.as_ref().or(status.spool.as_ref());
+        let store = status.store.as_ref().map(|(why, _)| why);
+        let error = store.or(status.spool.as_ref());
         let much = Ticks::new(self.begin.target.saturating_mul(BACKLOG));
         let state = if status.closed {
             State::Closed
@@ -275,7 +282,12 @@ impl Recording {
     pub(super) fn store_fails(&self, why: &str, again_in: Duration) {
         let waiting = self.account().waiting();
         warn!(stream = %self.name(), recording = self.id(), reason = why, again_in_ms = again_in.as_millis() as u64, backlog_segments = waiting.segments, backlog_bytes = waiting.bytes, "the store does not take the recording");
-        self.status().store = Some(why.to_owned());
+        let mut status = self.status();
+        let since = status
+            .store
+            .as_ref()
+            .map_or_else(Instant::now, |(_, since)| *since);
+        status.store = Some((why.to_owned(), since));
     }
 
     pub(super) fn note_listed(&self, segments: usize) {
@@ -298,8 +310,11 @@ impl Recording {
         !self.attached() && account.waiting().segments == 0 && told
     }
 
-    pub(super) fn stalled(&self) -> bool {
-        self.status().store.is_some()
+    /// Whether the store has taken nothing for so long.
+    pub(super) fn stalled_for(&self, time: Duration) -> bool {
+        let status = self.status();
+        let stalled = status.store.as_ref();
+        stalled.is_some_and(|(_, since)| since.elapsed() >= time)
     }
 
     /// A segment has reached the store.
@@ -344,10 +359,12 @@ impl Recording {
     /// What the recording is until now: an EVENT playlist. Of all segments; who is
     /// sent here can be given each of them.
     pub(super) fn playlist(&self) -> Arc<Rendered> {
+        // Before the account, for which the ladder may wait: what is held here is held
+        // while a long text is compressed.
+        let mut cached = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         let account = self.account();
         let (count, _) = account.counts();
         let at = (count, account.gaps().segments);
-        let mut cached = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = cached.as_ref().filter(|cached| cached.at == at) {
             return Arc::clone(&cached.playlist);
         }

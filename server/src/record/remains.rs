@@ -17,16 +17,56 @@ use super::journal::Begin;
 use super::objects::{self, Marker, SILENT};
 use super::recording::Recording;
 use super::store::{Entry, Fault, Store};
-use super::{Shared, spool, upload};
+use super::{Shared, catalogue, spool, upload};
 use crate::clock::unix_ms;
 use crate::name::StreamName;
 
-/// The segments of recording `id` of `name` that are in `store` and not `known`.
-/// Asks for the facts of each, so it takes a while.
-pub(super) async fn segments(
+/// Completes a recording by what the store knows of it: the facts of its segments, and
+/// the playlist that there may be. What was said there is not unsaid: the facts are gone
+/// once it is finished.
+pub(super) async fn complete(store: &Store, recording: &Recording) -> Result<(), Fault> {
+    let (name, id) = (recording.name(), recording.id());
+    let listed = {
+        let mut listed = catalogue::pieces(store, name, id).await?;
+        let account = recording.account();
+        listed.retain(|(piece, _)| !account.knows(piece.number));
+        listed
+    };
+    let sizes = stream::iter(listed)
+        .map(|(mut piece, missing)| async move {
+            let key = objects::segment(name, &piece.rung, piece.number).ok();
+            let head = match key.filter(|_| !missing) {
+                Some(key) => store.head(&key).await?,
+                None => None,
+            };
+            let size = head.map(|head| head.size);
+            piece.bytes = u32::try_from(size.unwrap_or_default()).unwrap_or(u32::MAX);
+            let place = size.map_or(Place::Lost, |_| Place::Stored);
+            Ok::<_, Fault>((piece, place))
+        })
+        .buffered(HEADS);
+    let mut sizes = std::pin::pin!(sizes);
+    while let Some((piece, place)) = sizes.try_next().await? {
+        recording.account().add(&piece, place);
+    }
+    let pieces = {
+        let until = recording.account().came_ms();
+        let known = |number| recording.account().knows(number);
+        segments(store, (name, id), until, known).await?
+    };
+    let mut account = recording.account();
+    for piece in &pieces {
+        account.add(piece, Place::Stored);
+    }
+    Ok(())
+}
+
+/// The segments of a recording that are in `store` and not `known`. Asks for the facts of
+/// each, so it takes a while. The last that is known came at `until`.
+async fn segments(
     store: &Store,
-    name: &StreamName,
-    id: u64,
+    (name, id): (&StreamName, u64),
+    until: u64,
     known: impl Fn(u64) -> bool,
 ) -> Result<Vec<Piece>, Fault> {
     let mut pieces = Vec::new();
@@ -38,27 +78,25 @@ pub(super) async fn segments(
             let page = store.list(&prefix, after.as_ref(), PAGE).await?;
             let unknown: Vec<_> = page
                 .iter()
-                .map(|entry| entry.key.clone())
-                .filter(|key| {
-                    objects::number_of(key).is_some_and(|number| number >= id && !known(number))
-                })
+                .filter_map(|entry| Some((objects::number_of(&entry.key)?, entry.key.clone())))
+                .filter(|(number, _)| *number >= id && !known(*number))
                 .collect();
             let mut heads = stream::iter(unknown)
-                .map(|key| async {
+                .map(|(number, key)| async move {
                     let head = store.head(&key).await?;
-                    Ok::<_, Fault>((key, head))
+                    Ok::<_, Fault>((number, key, head))
                 })
                 .buffered(HEADS);
-            while let Some((key, head)) = heads.try_next().await? {
+            while let Some((number, key, head)) = heads.try_next().await? {
                 // It may have been deleted meanwhile.
                 let Some(meta) = head.map(|head| head.meta) else {
                     continue;
                 };
                 match objects::recording_of(&meta) {
                     Some(of) if of == id => {}
-                    // The recordings of a stream do not overlap: behind the first
-                    // segment of a later one there is none of this.
-                    Some(of) if of > id => break 'rung,
+                    // Of a broadcast that began when this recording was over, like all
+                    // that follow: numbers begin at the time of day.
+                    Some(of) if of > id && number > until + LATER => break 'rung,
                     _ => continue,
                 }
                 match objects::piece_of(&meta) {
@@ -74,7 +112,6 @@ pub(super) async fn segments(
             after = page.last().map(|entry| entry.key.clone());
         }
     }
-    pieces.sort_by_key(|piece| piece.number);
     Ok(pieces)
 }
 
@@ -86,12 +123,9 @@ async fn gather(
     id: u64,
     marker: &Marker,
 ) -> Result<Recording, Fault> {
-    let pieces = segments(store, name, id, |_| false).await?;
     let mut account = Account::new(Ticks::new(marker.target));
     account.join_media(&marker.media);
-    for piece in &pieces {
-        account.add(piece, Place::Stored);
-    }
+    account.came(marker.came_ms);
     let begin = Begin {
         name: name.clone(),
         id,
@@ -99,6 +133,7 @@ async fn gather(
     };
     let folder = spool::folder(&shared.spool, name, id);
     let recording = Recording::new(begin, folder, account);
+    complete(store, &recording).await?;
     // Its server may have been slow rather than dead.
     recording
         .relist
@@ -109,34 +144,70 @@ async fn gather(
 /// Closes what nobody looks after and nobody can continue any more.
 pub(super) async fn sweep(shared: &Arc<Shared>) -> Result<(), Fault> {
     let store = shared.store().await?;
+    let mut first = None;
+    for (name, id, entry) in markers(shared, &store).await? {
+        // One that cannot be closed is no reason to leave the others.
+        if let Err(fault) = close(shared, &store, (&name, id), &entry).await {
+            warn!(stream = %name, recording = id, reason = %fault.why, "a recording whose server is gone cannot be closed now");
+            first.get_or_insert(fault);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Only sees whether the store answers.
+pub(super) async fn look_at_all(shared: &Shared) -> Result<(), Fault> {
+    let store = shared.store().await?;
+    markers(shared, &store).await.map(|_| ())
+}
+
+/// The markers of recordings that are not open here, and not just written.
+async fn markers(shared: &Shared, store: &Store) -> Result<Vec<(StreamName, u64, Entry)>, Fault> {
+    let mut found = Vec::new();
     let mut after = None;
     loop {
         let page = store.list(objects::OPEN, after.as_ref(), PAGE).await?;
-        for entry in &page {
-            let Some((name, id)) = objects::marked(&entry.key) else {
-                continue;
-            };
-            if shared.is_open(&name, id) {
-                continue;
-            }
-            let Some(marker) = look(&store, entry).await? else {
-                continue;
-            };
-            let merge = Duration::from_millis(marker.merge_ms).max(shared.settings.merge);
-            if !is_silent(entry, &marker, shared, merge) {
-                continue;
-            }
-            let recording = gather(shared, &store, &name, id, &marker).await?;
-            upload::finish(shared, &store, &recording).await?;
-            let snapshot = recording.snapshot();
-            info!(stream = %name, recording = id, segments = snapshot.stored.segments, duration_s = snapshot.stored.duration.as_secs_f64(), "a recording whose server is gone is closed, from what the store has of it");
-            shared.note_closed(&recording);
-        }
-        if page.len() < PAGE {
-            return Ok(());
-        }
         after = page.last().map(|entry| entry.key.clone());
+        let more = page.len() == PAGE;
+        for entry in page {
+            if let Some((name, id)) = objects::marked(&entry.key)
+                && !shared.is_open(&name, id)
+            {
+                found.push((name, id, entry));
+            }
+        }
+        if !more {
+            return Ok(found);
+        }
     }
+}
+
+async fn close(
+    shared: &Arc<Shared>,
+    store: &Store,
+    (name, id): (&StreamName, u64),
+    entry: &Entry,
+) -> Result<(), Fault> {
+    let Some((marker, age)) = look(store, entry).await? else {
+        return Ok(());
+    };
+    let merge = Duration::from_millis(marker.merge_ms).max(shared.settings.merge);
+    if shared.is_open(name, id) || !is_silent(&marker, age, shared, merge) {
+        return Ok(());
+    }
+    // From here on whoever had it sees that it is looked after.
+    upload::claim(shared, store, (name, id), &marker).await?;
+    let recording = gather(shared, store, name, id, &marker).await?;
+    recording.account().fill_holes();
+    let still = look(store, entry).await?;
+    if still.is_none_or(|(now, _)| now.owner != shared.owner) || shared.is_open(name, id) {
+        return Ok(());
+    }
+    upload::finish(shared, store, &recording).await?;
+    let snapshot = recording.snapshot();
+    info!(stream = %name, recording = id, segments = snapshot.stored.segments, gaps = snapshot.gaps.segments, duration_s = snapshot.stored.duration.as_secs_f64(), "a recording whose server is gone is closed, from what the store has of it");
+    shared.note_closed(&recording);
+    Ok(())
 }
 
 /// Takes over the recording of `name` that a broadcast which begins now continues,
@@ -151,16 +222,16 @@ pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(),
         if shared.is_open(name, id) {
             continue;
         }
-        let Some(marker) = look(&store, entry).await? else {
+        let Some((marker, age)) = look(&store, entry).await? else {
             continue;
         };
         let until = marker.came_ms + shared.settings.merge.as_millis() as u64;
-        let left = !marker.attached || is_silent(entry, &marker, shared, SILENT);
+        let left = !marker.attached || is_silent(&marker, age, shared, SILENT);
         if unix_ms() >= until || !left {
             continue;
         }
+        upload::claim(shared, &store, (name, id), &marker).await?;
         let recording = gather(shared, &store, name, id, &marker).await?;
-        upload::claim(shared, &store, &recording).await?;
         info!(stream = %name, recording = id, "the recording of another server may be continued here");
         shared.open(Arc::new(recording));
         return Ok(());
@@ -168,11 +239,22 @@ pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(),
     Ok(())
 }
 
-async fn look(store: &Store, entry: &Entry) -> Result<Option<Marker>, Fault> {
-    let got = store.get(&entry.key, None).await?;
-    let marker = got.map(|got| serde_json::from_slice(&got.bytes));
-    match marker.transpose() {
-        Ok(marker) => Ok(marker),
+/// A marker, and how long ago it was written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server is where time is read"
+)]
+async fn look(store: &Store, entry: &Entry) -> Result<Option<(Marker, Duration)>, Fault> {
+    let Some(got) = store.get(&entry.key, None).await? else {
+        return Ok(None);
+    };
+    // Of this answer: the listing may be minutes old.
+    let age = got
+        .head
+        .modified
+        .and_then(|at| SystemTime::now().duration_since(at).ok());
+    match serde_json::from_slice(&got.bytes) {
+        Ok(marker) => Ok(Some((marker, age.unwrap_or_default()))),
         Err(error) => {
             warn!(object = %entry.key, %error, "this marker of an open recording cannot be read");
             Ok(None)
@@ -182,15 +264,7 @@ async fn look(store: &Store, entry: &Entry) -> Result<Option<Marker>, Fault> {
 
 /// Whether a marker has not been written for so long that its server must be gone,
 /// and for longer than `least`. One of this server is of an earlier life.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the server is where time is read"
-)]
-fn is_silent(entry: &Entry, marker: &Marker, shared: &Shared, least: Duration) -> bool {
-    let age = entry
-        .modified
-        .and_then(|at| SystemTime::now().duration_since(at).ok());
-    let age = age.unwrap_or_default();
+fn is_silent(marker: &Marker, age: Duration, shared: &Shared, least: Duration) -> bool {
     let own = marker.owner == shared.owner;
     age >= if own { least } else { least.max(SILENT) }
 }
@@ -200,6 +274,10 @@ const PAGE: usize = 1000;
 
 /// Rungs of a stream over all its recordings.
 const MOST_RUNGS: usize = 1000;
+
+/// Milliseconds by which a number may lie above the time at which its segment came:
+/// numbers of segments rise by one each, but clocks differ.
+const LATER: u64 = 600_000;
 
 /// Requests for facts at once.
 const HEADS: usize = 16;

@@ -92,7 +92,10 @@ pub(super) fn find(spool: &Path) -> io::Result<Vec<Found>> {
                 warn!(folder = %folder.display(), stream = %begin.name, id = begin.id, "this folder of the spool has another recording's journal and is left alone");
                 continue;
             }
-            let bytes = tidy(&folder, &account)?;
+            let bytes = tidy(&folder, &account).unwrap_or_else(|error| {
+                warn!(folder = %folder.display(), %error, "this folder of the spool cannot be tidied");
+                0
+            });
             found.push(Found {
                 folder,
                 begin,

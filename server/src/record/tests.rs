@@ -227,7 +227,7 @@ async fn a_broadcast_becomes_a_recording_of_its_best_rung() {
 
 #[tokio::test]
 async fn a_publisher_that_returns_in_time_continues_its_recording() {
-    let place = Place::new(Duration::from_secs(2));
+    let place = Place::new(Duration::from_secs(4));
     let recorder = place.open();
     let first = recorder.tap(&name(), 1000);
     push(&first, 1000, 1000..1003);
@@ -379,7 +379,7 @@ fn the_next_start_closes_what_the_last_one_left() {
 
 #[test]
 fn a_recording_is_continued_across_a_start() {
-    let place = Arc::new(Place::new(Duration::from_secs(3)));
+    let place = Arc::new(Place::new(Duration::from_secs(15)));
     let here = Arc::clone(&place);
     in_a_process(async move || {
         let recorder = here.open();
@@ -431,7 +431,7 @@ fn without_its_disk_a_recording_is_closed_from_the_store_alone() {
 
 #[test]
 fn another_server_continues_what_one_has_left() {
-    let place = Arc::new(Place::new(Duration::from_secs(4)));
+    let place = Arc::new(Place::new(Duration::from_secs(15)));
     let here = Arc::clone(&place);
     in_a_process(async move || {
         let recorder = here.open();
@@ -572,6 +572,85 @@ async fn what_is_too_old_is_deleted_and_nothing_else() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn what_is_finished_already_is_not_made_less_by_whoever_comes_back_to_it() {
+    let place = Arc::new(Place::new(Duration::from_millis(100)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || recorded(&here, 1000).await);
+    // A spool that knows of the first segment alone, which is not sent.
+    let folder = place.data().join("spool/demo/1000");
+    fs::create_dir_all(&folder).unwrap();
+    let piece = Piece {
+        number: 1000,
+        rung: "720p".to_owned(),
+        start: 0,
+        duration: 180_000,
+        discontinuity: true,
+        unix_ms: 1000,
+        bytes: data(1000).len() as u32,
+        came_ms: 1000,
+    };
+    let begin = Begin {
+        name: name(),
+        id: 1000,
+        target: 180_000,
+    };
+    let mut journal = journal::Journal::new(&folder);
+    journal
+        .begin([journal::Line::Begin(begin), journal::Line::Segment(piece)])
+        .unwrap();
+    fs::write(folder.join("1000.ts"), data(1000)).unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let _recorder = here.open();
+        until("the spool is empty", || spooled(&here).is_empty()).await;
+        assert!(here.closed(1000));
+        here.check(&here.playlist(1000), 1000..1004);
+    });
+}
+
+#[test]
+fn what_is_missing_within_a_broadcast_is_told_from_the_store_alone() {
+    let place = Arc::new(Place::new(Duration::from_millis(100)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1006);
+        settled(&recorder).await;
+        let marker = here.store().join(".weir/open/demo/1000");
+        until("it is marked as open", || marker.exists()).await;
+        std::mem::forget(tap);
+    });
+    fs::remove_dir_all(place.data()).unwrap();
+    for number in [1002, 1003] {
+        fs::remove_file(place.store().join(format!("demo/720p/{number}.ts"))).unwrap();
+    }
+    let marker = place.store().join(".weir/open/demo/1000");
+    let file = fs::File::options().write(true).open(marker).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(modified - Duration::from_secs(60))
+        .unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let _recorder = here.open();
+        until("it is closed", || here.closed(1000)).await;
+        let playlist = here.playlist(1000);
+        here.check(&playlist, 1000..1006);
+        let gap =
+            |one: &m3u8_rs::MediaSegment| one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+        assert_eq!(playlist.segments.iter().filter(|one| gap(one)).count(), 2);
+        assert_eq!(
+            playlist
+                .segments
+                .iter()
+                .map(|one| one.duration)
+                .sum::<f32>(),
+            12.0
+        );
+    });
 }
 
 #[tokio::test]

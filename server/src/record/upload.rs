@@ -22,7 +22,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use media::Ticks;
 use packager::playlist::{Growth, Variant, multivariant, recording};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::account::{Account, Load, Media};
 use super::objects::{self, BEAT, Marker, Sum};
@@ -30,12 +30,15 @@ use super::recording::{Recording, blocking};
 use super::store::{Facts, Fault, Key, Store};
 use super::{Shared, remains, spool};
 use crate::backoff::Backoff;
+use crate::name::StreamName;
 
 /// What has been done for a recording, or not.
 enum Done {
     Segment(Load, Result<Sent, Fault>),
     Playlist(usize, Result<(), Fault>),
     Marker(bool, Result<(), Fault>),
+    /// What the store knows of it has been asked for.
+    Complete(Result<(), Fault>),
 }
 
 /// What was sent.
@@ -44,6 +47,7 @@ enum Kind {
     Segment,
     Playlist,
     Marker,
+    Complete,
 }
 
 /// What became of a segment.
@@ -70,9 +74,13 @@ struct Upload<'a> {
     listed: usize,
     /// A playlist is on its way.
     listing: bool,
+    /// The store is being asked what it knows.
+    completing: bool,
     /// A marker is on its way.
     marking: bool,
     next_marker: Instant,
+    /// There is a marker in the store.
+    is_marked: bool,
     /// What the last marker said.
     marked: Option<(bool, Media)>,
 }
@@ -93,7 +101,9 @@ pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
         spent,
         listed: 0,
         listing: false,
+        completing: false,
         marking: false,
+        is_marked: false,
         next_marker: Instant::now(),
         marked: None,
     }
@@ -160,9 +170,16 @@ impl Upload<'_> {
                 async move { Done::Marker(attached, mark(&shared, &recording, attached).await) };
             self.flying.push(mark.boxed());
         }
+        let unsure = self.recording.relist.load(Ordering::Relaxed);
+        if unsure && !self.completing {
+            self.completing = true;
+            let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
+            let complete = async move { Done::Complete(complete(&shared, &recording).await) };
+            self.flying.push(complete.boxed());
+        }
         // A marker stands before the first playlist: whoever finds one that is open
         // finds who looks after it.
-        if !self.listing && self.marked.is_some() {
+        if !self.listing && self.is_marked && !unsure {
             self.list();
         }
     }
@@ -231,12 +248,17 @@ impl Upload<'_> {
             Done::Marker(attached, done) => {
                 self.marking = false;
                 if done.is_ok() {
+                    self.is_marked = true;
                     self.next_marker = Instant::now() + BEAT;
                     self.recording.note_left(!attached);
                 } else {
                     self.marked = None;
                 }
                 (Kind::Marker, done.err())
+            }
+            Done::Complete(done) => {
+                self.completing = false;
+                (Kind::Complete, done.err())
             }
         };
         match failed {
@@ -275,17 +297,15 @@ async fn send(shared: &Shared, recording: &Recording, load: &Load) -> Result<Sen
             let path = spool::file(&recording.folder, load.number);
             match blocking(move || std::fs::read(path)).await {
                 Ok(bytes) => Bytes::from(bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(error) => {
+                    if error.kind() != std::io::ErrorKind::NotFound {
+                        warn!(stream = %name, recording = id, segment = load.number, %error, "a segment of the spool cannot be read");
+                    }
                     // It may have got there before it was noted.
                     return Ok(match store.head(&key).await? {
                         Some(head) if head.size == u64::from(load.piece.bytes) => Sent::Stored,
                         _ => Sent::Gone,
                     });
-                }
-                Err(error) => {
-                    return Err(Fault::passing(format!(
-                        "a segment of the spool cannot be read: {error}"
-                    )));
                 }
             }
         }
@@ -306,39 +326,28 @@ async fn put(
     store.put(key, bytes, facts).await
 }
 
+/// Adds what the store knows of a recording that was not begun here and now.
+async fn complete(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
+    let store = shared.store().await?;
+    remains::complete(&store, recording).await?;
+    recording.relist.store(false, Ordering::Relaxed);
+    recording.to_spool.notify_one();
+    Ok(())
+}
+
 /// Says that the recording is open and who looks after it, unless somebody else
 /// does now.
 async fn mark(shared: &Shared, recording: &Recording, attached: bool) -> Result<(), Fault> {
     let store = shared.store().await?;
-    let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
-    if !attached
-        && let Some(got) = store.get(&key, None).await?
-        && let Ok(marker) = serde_json::from_slice::<Marker>(&got.bytes)
-        && marker.owner != shared.owner
-    {
-        info!(stream = %recording.name(), recording = recording.id(), "another server goes on with the recording; what is here is sent after");
-        recording.superseded.store(true, Ordering::Relaxed);
-        return Ok(());
+    if let Some(other) = other_owner(shared, &store, recording).await? {
+        if !attached {
+            info!(stream = %recording.name(), recording = recording.id(), server = other, "another server goes on with the recording; what is here is sent after");
+            recording.superseded.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        // It went on while the publisher was there, who is back.
+        recording.relist.store(true, Ordering::Relaxed);
     }
-    write_marker(shared, &store, recording, attached).await
-}
-
-/// Says that this server goes on with a recording that it was not the first to have.
-pub(super) async fn claim(
-    shared: &Shared,
-    store: &Store,
-    recording: &Recording,
-) -> Result<(), Fault> {
-    write_marker(shared, store, recording, false).await
-}
-
-async fn write_marker(
-    shared: &Shared,
-    store: &Store,
-    recording: &Recording,
-    attached: bool,
-) -> Result<(), Fault> {
-    let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
     let marker = {
         let account = recording.account();
         Marker {
@@ -350,7 +359,46 @@ async fn write_marker(
             media: account.media().clone(),
         }
     };
-    let text = serde_json::to_vec(&marker).unwrap_or_default();
+    let which = (recording.name(), recording.id());
+    write_marker(shared, &store, which, &marker).await
+}
+
+/// Who looks after the recording, if it is another server.
+async fn other_owner(
+    shared: &Shared,
+    store: &Store,
+    recording: &Recording,
+) -> Result<Option<String>, Fault> {
+    let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
+    let got = store.get(&key, None).await?;
+    let marker = got.and_then(|got| serde_json::from_slice::<Marker>(&got.bytes).ok());
+    let owner = marker.map(|marker| marker.owner);
+    Ok(owner.filter(|owner| *owner != shared.owner))
+}
+
+/// Says that this server goes on with a recording that it was not the first to have.
+pub(super) async fn claim(
+    shared: &Shared,
+    store: &Store,
+    which: (&StreamName, u64),
+    marker: &Marker,
+) -> Result<(), Fault> {
+    let marker = Marker {
+        owner: shared.owner.clone(),
+        attached: false,
+        ..marker.clone()
+    };
+    write_marker(shared, store, which, &marker).await
+}
+
+async fn write_marker(
+    shared: &Shared,
+    store: &Store,
+    (name, id): (&StreamName, u64),
+    marker: &Marker,
+) -> Result<(), Fault> {
+    let key = objects::marker(name, id).map_err(invalid)?;
+    let text = serde_json::to_vec(marker).unwrap_or_default();
     put(
         shared,
         store,
@@ -390,7 +438,7 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
     recording.close();
     let folder = recording.folder.clone();
     if let Err(error) = blocking(move || spool::clear(&folder)).await {
-        tracing::warn!(stream = %recording.name(), recording = recording.id(), %error, "a closed recording cannot be removed from the spool");
+        warn!(stream = %recording.name(), recording = recording.id(), %error, "a closed recording cannot be removed from the spool");
     }
     if recording.superseded.load(Ordering::Relaxed) {
         info!(stream = %recording.name(), recording = recording.id(), "what was here of a recording that another server goes on with is in the store");
@@ -402,18 +450,15 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
 }
 
 async fn try_close(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
-    let (name, id) = (recording.name(), recording.id());
+    let store = shared.store().await?;
+    if other_owner(shared, &store, recording).await?.is_some() {
+        recording.superseded.store(true, Ordering::Relaxed);
+    }
     if recording.superseded.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let store = shared.store().await?;
-    if recording.relist.load(Ordering::Relaxed) {
-        let known = |number| recording.account().knows(number);
-        for piece in remains::segments(&store, name, id, known).await? {
-            let mut account = recording.account();
-            account.add(&piece, super::account::Place::Stored);
-        }
-    }
+    // Another server may have had it for a while, and sent its last after that.
+    remains::complete(&store, recording).await?;
     finish(shared, &store, recording).await
 }
 
@@ -440,12 +485,17 @@ pub(super) async fn finish(
     if !keys.is_empty() {
         put_playlists(shared, recording, text, Some(master), sum).await?;
     }
-    // Everything that they say stands in the playlist now.
-    for key in &keys {
-        store.forget(key).await?;
-    }
     let marker = objects::marker(name, id).map_err(invalid)?;
-    store.delete(&marker).await
+    store.delete(&marker).await?;
+    // Everything that they say stands in the playlist now. What stays costs room and
+    // nothing else.
+    for key in &keys {
+        if let Err(fault) = store.forget(key).await {
+            info!(stream = %name, recording = id, reason = %fault.why, "facts of segments stay in the store");
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn sum(account: &Account, count: usize, closed: bool) -> Sum {

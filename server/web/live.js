@@ -149,9 +149,9 @@ const live = (() => {
     at("live").hidden = false;
     player.click("live", goLive);
     recordings.heard(() => {
-      const tape = recordings.growing();
-      at("rewind").hidden = !tape;
-      if (tape) at("rewind").href = recordings.address(tape.id);
+      const one = recordings.growing();
+      at("rewind").hidden = !one;
+      if (one) at("rewind").href = recordings.address(one.id);
     });
     setInterval(lookForPicture, PICTURE_POLL);
     player.enter(room);

@@ -41,16 +41,16 @@ const recordings = (() => {
 
   function newCard(id) {
     const card = document.createElement("li");
-    const link = make(card, "a", "tape");
+    const link = make(card, "a", "recording");
     link.href = address(id);
     if (String(id) === weir.vod) link.setAttribute("aria-current", "page");
-    const when = make(link, "time", "tape-when");
+    const when = make(link, "time", "recording-when");
     const date = new Date(id);
     when.dateTime = date.toISOString();
     when.textContent = day.format(date);
-    make(link, "span", "tape-length");
+    make(link, "span", "recording-length");
     make(link, "span", "badge on-air").textContent = "recording now";
-    make(link, "span", "tape-note");
+    make(link, "span", "recording-note");
     return card;
   }
 
@@ -60,15 +60,15 @@ const recordings = (() => {
     const next = list.map(({ id, duration_ms, gaps }) => {
       const card = cards.get(id) ?? newCard(id);
       cards.set(id, card);
-      card.querySelector(".tape-length").textContent = clock(duration_ms / 1000, true);
+      card.querySelector(".recording-length").textContent = clock(duration_ms / 1000, true);
       card.querySelector(".badge").hidden = growing()?.id !== id;
-      card.querySelector(".tape-note").textContent = gaps ? missing(gaps) : "";
+      card.querySelector(".recording-note").textContent = gaps ? missing(gaps) : "";
       return card;
     });
     for (const id of cards.keys()) if (!list.some((one) => one.id === id)) cards.delete(id);
-    const tapes = at("tapes");
-    if (next.length !== tapes.children.length || next.some((card, i) => card !== tapes.children[i])) {
-      tapes.replaceChildren(...next);
+    const shown = at("recording-list");
+    if (next.length !== shown.children.length || next.some((card, i) => card !== shown.children[i])) {
+      shown.replaceChildren(...next);
     }
     at("recordings").hidden = list.length === 0;
     for (const listener of listeners) listener();

@@ -7,10 +7,10 @@ const { plain: [address] } = args();
 
 await Checks.run("rewind", (checks) => withPage(address, async (page, console) => {
   await playing(page);
-  await page.waitForSelector("#tapes a", { timeout: 30_000 });
-  checks.that("the list has the recording that grows", await page.isVisible("#tapes li:first-child .badge"),
-    await page.textContent("#tapes li:first-child"));
-  const link = await page.getAttribute("#tapes li:first-child a", "href");
+  await page.waitForSelector("#recording-list a", { timeout: 30_000 });
+  checks.that("the list has the recording that grows", await page.isVisible("#recording-list li:first-child .badge"),
+    await page.textContent("#recording-list li:first-child"));
+  const link = await page.getAttribute("#recording-list li:first-child a", "href");
   checks.that("it is an ordinary link", /^\/[^/]+\?vod=\d+$/.test(link), link);
   const rewind = await page.getAttribute("#rewind", "href");
   checks.that("the player leads to the same one", rewind === link && (await page.isVisible("#rewind")), rewind);

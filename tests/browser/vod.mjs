@@ -14,16 +14,16 @@ await Checks.run("vod", (checks) => withPage(address, async (page, console) => {
     return recordings.length > 0 && recordings.every(({ closed }) => closed);
   }, undefined, { ...END, polling: 500 });
   await page.reload();
-  await page.waitForSelector("#tapes a", END);
+  await page.waitForSelector("#recording-list a", END);
   const [newest] = await page.evaluate(async () => (await (await fetch(`${location.pathname}/recordings.json`)).json()).recordings);
-  const told = await page.textContent("#tapes li:first-child .tape-length");
+  const told = await page.textContent("#recording-list li:first-child .recording-length");
   const clock = new Date(newest.duration_ms).toISOString().slice(12, 19);
   checks.that("the list tells how long it is", told === clock, `${told} for ${newest.duration_ms} ms`);
-  checks.that("nothing is recording now", !(await page.isVisible("#tapes .badge")));
+  checks.that("nothing is recording now", !(await page.isVisible("#recording-list .badge")));
   checks.that("and the player leads nowhere", !(await page.isVisible("#rewind")));
 
   // ---- Playing -------------------------------------------------------------
-  await page.click("#tapes li:first-child a");
+  await page.click("#recording-list li:first-child a");
   await playing(page, "recorded");
   const { duration, vod } = await page.evaluate(() => ({ duration: window.weir.video.duration, vod: window.weir.vod }));
   checks.that("leads to it", vod === String(newest.id), vod);
@@ -96,7 +96,7 @@ await Checks.run("vod", (checks) => withPage(address, async (page, console) => {
   await page.waitForFunction(() => !window.weir.video.seeking && window.weir.video.currentTime > 49 && window.weir.video.readyState > 2, undefined, END);
   checks.that("and when it is sent there", (await at()) < 60, await at());
   await page.waitForFunction(() => /21 short parts are missing/.test(document.getElementById("facts").textContent), undefined, END);
-  checks.that("says so", /21 short parts are missing/.test(await page.textContent("#tapes")), await page.textContent("#tapes"));
+  checks.that("says so", /21 short parts are missing/.test(await page.textContent("#recording-list")), await page.textContent("#recording-list"));
   await page.unrouteAll();
 
   // ---- No recording -----------------------------------------------------------

@@ -226,6 +226,29 @@ async fn a_broadcast_becomes_a_recording_of_its_best_rung() {
 }
 
 #[tokio::test]
+async fn a_list_tells_at_once_what_grows_and_what_ended() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let told = async || {
+        let list = recorder.list(&name()).await.unwrap();
+        let told = list
+            .iter()
+            .map(|one| (one.id, one.sum.duration_ms, one.sum.closed));
+        told.collect::<Vec<_>>()
+    };
+    // From here on the store's answer is known for a while.
+    assert_eq!(told().await, []);
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1003);
+    assert_eq!(told().await, [(1000, 6000, false)]);
+    push(&tap, 1000, 1003..1004);
+    assert_eq!(told().await, [(1000, 8000, false)]);
+    tap.end();
+    until("it is let go", || recorder.0.recordings().is_empty()).await;
+    assert_eq!(told().await, [(1000, 8000, true)]);
+}
+
+#[tokio::test]
 async fn a_publisher_that_returns_in_time_continues_its_recording() {
     let place = Place::new(Duration::from_secs(4));
     let recorder = place.open();

@@ -409,14 +409,15 @@ impl Shared {
 }
 
 impl Tap {
-    /// Takes the best of the segments that became complete together.
+    /// Takes the best segment of each number that became complete: a hole that is
+    /// filled completes many at once.
     pub(crate) fn push_best(
         &self,
         outputs: &[Output],
         batch: &[(usize, Arc<Segment>)],
         clock: ProgramClock,
     ) {
-        if let Some((output, segment)) = best(outputs, batch) {
+        for (output, segment) in best(outputs, batch).into_values() {
             self.push(output, segment, clock.unix_ms(segment.start));
         }
     }
@@ -500,17 +501,24 @@ fn media_of(output: &Output) -> Media {
     }
 }
 
-/// The best of `outputs` for a recording: of those that playlists have, the one
-/// with the largest pictures.
+/// The best segment of each number for a recording: of those that playlists have,
+/// the one with the largest pictures.
 fn best<'a>(
     outputs: &'a [Output],
     batch: &'a [(usize, Arc<Segment>)],
-) -> Option<(&'a Output, &'a Arc<Segment>)> {
-    let listed = batch.iter().filter_map(|(index, segment)| {
-        let output = outputs.get(*index)?;
-        output.listed.then_some((output, segment))
-    });
-    listed.max_by_key(|(output, _)| output.size.map(|size| size.area()))
+) -> BTreeMap<u64, (&'a Output, &'a Arc<Segment>)> {
+    let area = |output: &Output| output.size.map(|size| size.area());
+    let mut best: BTreeMap<u64, (&Output, &Arc<Segment>)> = BTreeMap::new();
+    for (index, segment) in batch {
+        let Some(output) = outputs.get(*index).filter(|output| output.listed) else {
+            continue;
+        };
+        let other = best.get(&segment.number);
+        if other.is_none_or(|(other, _)| area(output) > area(other)) {
+            best.insert(segment.number, (output, segment));
+        }
+    }
+    best
 }
 
 /// Closes what nobody looks after, and deletes what is too old, now and then.

@@ -226,6 +226,24 @@ async fn a_broadcast_becomes_a_recording_of_its_best_rung() {
 }
 
 #[tokio::test]
+async fn segments_that_become_complete_together_are_all_recorded() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    let outputs = [output("360p", 640), output("720p", 1280)];
+    let clock = ProgramClock {
+        at: Timestamp::ZERO,
+        unix_ms: 1000,
+    };
+    let of = |rung| (1000..1005).map(move |number| (rung, segment(number, 1000)));
+    let batch: Vec<_> = of(1).chain(of(0)).collect();
+    tap.push_best(&outputs, &batch, clock);
+    tap.end();
+    until("it is closed", || place.closed(1000)).await;
+    place.check(&place.playlist(1000), 1000..1005);
+}
+
+#[tokio::test]
 async fn a_list_tells_at_once_what_grows_and_what_ended() {
     let place = Place::new(Duration::ZERO);
     let recorder = place.open();

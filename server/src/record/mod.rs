@@ -337,10 +337,12 @@ impl Shared {
         let (shared, recording) = (Arc::clone(self), Arc::clone(recording));
         self.runtime.spawn(async move {
             let all = async {
-                tokio::select! {
-                    () = recording.spool(&shared) => {}
-                    () = upload::run(&shared, &recording) => {}
-                }
+                // What the disk is busy with would come back behind the removal of all.
+                let upload = async {
+                    upload::run(&shared, &recording).await;
+                    recording.end_spool();
+                };
+                tokio::join!(recording.spool(&shared), upload);
                 upload::close(&shared, &recording).await;
             };
             let task = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(all));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,10 @@ pub(super) struct Recording {
     listed: AtomicUsize,
     /// The store knows that nothing is being recorded.
     left: AtomicBool,
+    /// All is in the store: nothing has to go to the disk any more.
+    over: AtomicBool,
+    /// Bytes of segments that could not be removed from the disk.
+    stuck: AtomicU64,
     status: Mutex<Status>,
     rendered: Mutex<Option<Cached>>,
     pub(super) to_spool: Notify,
@@ -130,6 +134,8 @@ impl Recording {
             superseded: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             left: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            stuck: AtomicU64::new(0),
             status: Mutex::default(),
             rendered: Mutex::new(None),
             to_spool: Notify::new(),
@@ -351,6 +357,7 @@ impl Recording {
         match removed {
             Ok(()) => shared.spool_freed(u64::from(bytes)),
             Err(error) => {
+                self.stuck.fetch_add(u64::from(bytes), Ordering::Relaxed);
                 warn!(stream = %self.name(), segment = number, %error, "a segment cannot be removed from the spool");
             }
         }
@@ -385,10 +392,27 @@ impl Recording {
         }
     }
 
-    /// Brings what comes to the disk, until it is dropped.
+    /// Removes all that there is of it on the disk.
+    pub(super) async fn clear(&self, shared: &Shared) {
+        let folder = self.folder.clone();
+        match blocking(move || spool::clear(&folder)).await {
+            Ok(()) => shared.spool_freed(self.stuck.swap(0, Ordering::Relaxed)),
+            Err(error) => {
+                warn!(stream = %self.name(), recording = self.id(), %error, "a closed recording cannot be removed from the spool");
+            }
+        }
+    }
+
+    /// Has [`Recording::spool`] end when it has done what it is about.
+    pub(super) fn end_spool(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.to_spool.notify_one();
+    }
+
+    /// Brings what comes to the disk, until it is told to end.
     pub(super) async fn spool(&self, shared: &Shared) {
         let mut journal = Journal::new(&self.folder);
-        loop {
+        while !self.over.load(Ordering::Relaxed) {
             let next = self.account().next_to_spool();
             let lines: Vec<Line> = self.due().drain(..).collect();
             if next.is_none() && lines.is_empty() && journal.is_open() {

@@ -436,10 +436,7 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
         sleep(wait).await;
     }
     recording.close();
-    let folder = recording.folder.clone();
-    if let Err(error) = blocking(move || spool::clear(&folder)).await {
-        warn!(stream = %recording.name(), recording = recording.id(), %error, "a closed recording cannot be removed from the spool");
-    }
+    recording.clear(shared).await;
     if recording.superseded.load(Ordering::Relaxed) {
         info!(stream = %recording.name(), recording = recording.id(), "what was here of a recording that another server goes on with is in the store");
         return;

@@ -108,6 +108,8 @@ impl Scene {
         assert_eq!(recordings(&self.server).len(), 1);
         assert_eq!(lost(&self.server), vod.gaps() as f64);
         assert_eq!(self.server.files_below("spool").len(), 0, "an empty spool");
+        let spooled = self.server.metric("weir_record_spool_bytes");
+        assert_eq!(spooled, Some(0.0));
         if let Some(audit) = self.audit {
             audit.found_nothing();
         }
@@ -404,6 +406,14 @@ fn a_kill_while_nobody_publishes_leaves_the_recording_to_the_next_start() {
     drop(publisher);
     let show = show.until_end(&server, "demo");
     assert_ne!(state(&server).as_deref(), Some("closed"));
+    let live = &show.rung(BEST).segments;
+    let (first, last) = (live[0].number, live[live.len() - 1].number);
+    let journal = server.data().join(format!("spool/demo/{first}/journal"));
+    until("the last segment to be on the disk", || {
+        let journal = std::fs::read_to_string(&journal).ok()?;
+        let noted = journal.contains(&format!("\"number\":{last},"));
+        noted.then_some(())
+    });
     let dir = server.into_dir();
     gate.set(Way::Open);
     let server = Server::launch(dir, &config, &FLAGS, ANYBODY);
@@ -634,4 +644,44 @@ fn a_disk_that_is_read_only_costs_nothing_while_the_store_is_up() {
     let (vod, show, ..) = scene.end();
     assert!(vod.gaps() > 0);
     gaps_are_told(&vod, &show);
+}
+
+#[test]
+fn what_a_full_disk_did_not_note_is_known_again_after_a_kill() {
+    let mut dir = tempfile::tempdir().expect("a directory");
+    let Some(disk) = Disk::in_dir(dir.path()) else {
+        return;
+    };
+    let moto = Moto::new();
+    let gate = Gate::to(moto.address(), Way::Open);
+    let config = kept_behind(&gate, "merge = \"30s\"");
+    let audit = Audit::of(&moto.bucket);
+    let mut lives = Vec::new();
+    for life in 0..2 {
+        let server = Server::launch(dir, &config, &FLAGS, ANYBODY);
+        let publisher = publish(&server, &small(), &["--loop"]);
+        let mut show = Show::begin(&server, "demo");
+        show.until_segment(&server, "demo", 2);
+        if life == 1 {
+            // Long enough for another playlist in the store.
+            show.until_segment(&server, "demo", 15);
+            drop(publisher);
+            let mut show = show.until_end(&server, "demo");
+            lives.push(take(&mut show));
+            let vod = Vod::from_bucket(&moto.bucket, until_closed(&server));
+            vod.is_finished();
+            assert_eq!((vod.gaps(), recordings(&server).len()), (0, 1));
+            only_the_unfinished_is_missing(&vod, &lives);
+            break;
+        }
+        disk.fill();
+        let count = show.rung(BEST).segments.len();
+        // The journal is full in the middle of a line.
+        show.until_segment(&server, "demo", count + 12);
+        dir = server.into_dir();
+        lives.push(take(&mut show));
+        disk.clear();
+    }
+    audit.found_nothing();
+    drop(disk);
 }

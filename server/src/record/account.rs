@@ -100,6 +100,7 @@ pub(super) struct Account {
     /// None of those before has to be spooled.
     spooled: usize,
     in_memory: usize,
+    bytes_in_memory: u64,
     meter: Meter,
     media: Media,
     /// When the last segment came.
@@ -150,6 +151,7 @@ impl Account {
             settled: 0,
             spooled: 0,
             in_memory: 0,
+            bytes_in_memory: 0,
             meter: Meter::new(target, Ticks::SECOND, nothing),
             media: Media::default(),
             came_ms: 0,
@@ -194,6 +196,7 @@ impl Account {
         match item.place {
             Place::Memory(_) => {
                 self.in_memory += 1;
+                self.bytes_in_memory += u64::from(item.bytes);
                 self.waiting.add(&item);
             }
             Place::Spooled => self.waiting.add(&item),
@@ -219,7 +222,8 @@ impl Account {
 
     /// The oldest segment in memory, once there are more than there should be.
     pub(super) fn crowded(&self) -> Option<u64> {
-        if self.in_memory <= MOST_IN_MEMORY {
+        let many = self.in_memory > MOST_IN_MEMORY || self.bytes_in_memory > MOST_BYTES;
+        if !many || self.in_memory < 2 {
             return None;
         }
         let memory = |item: &&Item| matches!(item.place, Place::Memory(_)) && !item.sending;
@@ -229,7 +233,7 @@ impl Account {
 
     /// Whether so much is in memory that the disk's oldest should make way.
     pub(super) fn pressed(&self) -> bool {
-        self.in_memory > MOST_IN_MEMORY / 2
+        self.in_memory > MOST_IN_MEMORY / 2 || self.bytes_in_memory > MOST_BYTES / 2
     }
 
     /// The first segment that is nowhere but in memory.
@@ -292,7 +296,9 @@ impl Account {
             return false;
         }
         item.place = Place::Spooled;
+        let bytes = u64::from(item.bytes);
         self.in_memory -= 1;
+        self.bytes_in_memory -= bytes;
         true
     }
 
@@ -311,6 +317,7 @@ impl Account {
             return false;
         };
         let item = &mut self.items[at];
+        let bytes = u64::from(item.bytes);
         let before = std::mem::replace(&mut item.place, place);
         item.sending = false;
         self.waiting.take(item);
@@ -320,7 +327,10 @@ impl Account {
         }
         self.settle();
         let on_disk = matches!(before, Place::Spooled);
-        self.in_memory -= usize::from(!on_disk);
+        if !on_disk {
+            self.in_memory -= 1;
+            self.bytes_in_memory -= bytes;
+        }
         on_disk
     }
 
@@ -476,9 +486,12 @@ impl Account {
     }
 }
 
-/// Segments that wait for the disk: half a minute of the shortest, and at the
-/// default ladder's rates some 17 MB.
-pub(super) const MOST_IN_MEMORY: usize = 8;
+/// Segments that wait for the disk: those of a hole that was filled come all at once.
+pub(super) const MOST_IN_MEMORY: usize = 64;
+
+/// Their bytes, but for a single larger one: two minutes of the default ladder's best
+/// rung.
+const MOST_BYTES: u64 = 48 << 20;
 
 /// Segments looked at for one that may be sent: those on their way are among the
 /// first.

@@ -90,6 +90,21 @@ fn memory_has_a_limit_and_the_oldest_goes() {
 }
 
 #[test]
+fn few_large_segments_are_too_much_as_well_but_never_a_single_one() {
+    let mut account = account([]);
+    let large = |number| Piece {
+        bytes: 50 << 20,
+        ..piece(number)
+    };
+    account.add(&large(1), memory(1));
+    assert_eq!(account.crowded(), None);
+    account.add(&large(2), memory(2));
+    assert_eq!(account.crowded(), Some(1));
+    account.lost(1);
+    assert_eq!(account.crowded(), None);
+}
+
+#[test]
 fn only_what_waits_on_the_disk_can_make_way() {
     let mut account = account(1..5);
     assert_eq!(account.oldest_spooled(), None);

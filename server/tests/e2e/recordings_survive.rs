@@ -647,7 +647,7 @@ fn a_disk_that_is_read_only_costs_nothing_while_the_store_is_up() {
 }
 
 #[test]
-fn what_a_full_disk_did_not_note_is_known_again_after_a_kill() {
+fn a_full_disk_and_a_kill_cost_nothing_that_the_store_has() {
     let mut dir = tempfile::tempdir().expect("a directory");
     let Some(disk) = Disk::in_dir(dir.path()) else {
         return;
@@ -656,15 +656,17 @@ fn what_a_full_disk_did_not_note_is_known_again_after_a_kill() {
     let gate = Gate::to(moto.address(), Way::Open);
     let config = kept_behind(&gate, "merge = \"30s\"");
     let audit = Audit::of(&moto.bucket);
-    let mut lives = Vec::new();
+    let mut lives: Vec<Vec<Seen>> = Vec::new();
     for life in 0..2 {
         let server = Server::launch(dir, &config, &FLAGS, ANYBODY);
         let publisher = publish(&server, &small(), &["--loop"]);
         let mut show = Show::begin(&server, "demo");
         show.until_segment(&server, "demo", 2);
         if life == 1 {
-            // Long enough for another playlist in the store.
-            show.until_segment(&server, "demo", 15);
+            // At once, and not when it is closed.
+            show.until_segment(&server, "demo", 5);
+            let id = lives[0][0].number;
+            only_the_unfinished_is_missing(&Vod::from_server(&server, id), &lives);
             drop(publisher);
             let mut show = show.until_end(&server, "demo");
             lives.push(take(&mut show));
@@ -676,7 +678,6 @@ fn what_a_full_disk_did_not_note_is_known_again_after_a_kill() {
         }
         disk.fill();
         let count = show.rung(BEST).segments.len();
-        // The journal is full in the middle of a line.
         show.until_segment(&server, "demo", count + 12);
         dir = server.into_dir();
         lives.push(take(&mut show));

@@ -419,6 +419,36 @@ fn the_next_start_closes_what_the_last_one_left() {
 }
 
 #[test]
+fn what_a_full_disk_did_not_note_is_known_before_the_end() {
+    let place = Arc::new(Place::new(Duration::from_secs(600)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1006);
+        settled(&recorder).await;
+        std::mem::forget(tap);
+    });
+    // All from the third segment on.
+    let journal = place.data().join("spool/demo/1000/journal");
+    let text = fs::read_to_string(&journal).unwrap();
+    let third = text.find("\"number\":1002,").unwrap();
+    fs::write(&journal, &text[..third]).unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        until("all is known", || recorder.all()[0].stored.segments == 6).await;
+        let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+        assert!(!watched.closed);
+        let text = watched.playlist.text();
+        here.check(
+            &m3u8_rs::parse_media_playlist_res(text).unwrap(),
+            1000..1006,
+        );
+    });
+}
+
+#[test]
 fn a_recording_is_continued_across_a_start() {
     let place = Arc::new(Place::new(Duration::from_secs(15)));
     let here = Arc::clone(&place);

@@ -9,6 +9,7 @@
 mod error;
 pub mod playlist;
 pub mod rates;
+pub mod scan;
 mod segment;
 mod segmenter;
 mod ts;

@@ -7,11 +7,13 @@
 mod date;
 mod media;
 mod multivariant;
+mod read;
 mod recording;
 
 pub use self::date::iso8601;
 pub use self::media::{media, vod};
 pub use self::multivariant::{Variant, multivariant};
+pub use self::read::{Kind, ListedSegment, Listing, read};
 pub use self::recording::{Growth, Recorded, recording};
 
 use ::media::{Ticks, Timestamp};

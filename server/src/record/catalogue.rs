@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 use media::Ticks;
+use packager::playlist::{self, Kind, Listing};
+use packager::scan;
 use tracing::warn;
 
 use super::account::Piece;
 use super::objects::{self, Sum};
-use super::scan;
 use super::store::{Fault, FaultKind, Key, Store};
 use crate::name::StreamName;
 
@@ -85,7 +85,7 @@ pub(crate) async fn sum(store: &Store, which: &Which) -> Result<Option<Sum>, Fau
 }
 
 /// The playlist of a recording, as text and read.
-async fn playlist(store: &Store, which: &Which) -> Result<Option<(String, MediaPlaylist)>, Fault> {
+async fn fetch(store: &Store, which: &Which) -> Result<Option<(String, Listing)>, Fault> {
     let Ok(key) = objects::playlist(&which.name, which.id) else {
         return Ok(None);
     };
@@ -94,9 +94,9 @@ async fn playlist(store: &Store, which: &Which) -> Result<Option<(String, MediaP
     };
     let text = String::from_utf8(got.bytes.into());
     let text = text.map_err(|_| Fault::refused(format!("{key} is no text")))?;
-    match m3u8_rs::parse_media_playlist_res(text.as_bytes()) {
-        Ok(read) => Ok(Some((text, read))),
-        Err(_) => Err(Fault::refused(format!("{key} is no media playlist"))),
+    match playlist::read(text.as_bytes()) {
+        Some(read) => Ok(Some((text, read))),
+        None => Err(Fault::refused(format!("{key} is no media playlist"))),
     }
 }
 
@@ -114,7 +114,7 @@ struct Listed {
 
 /// What a playlist lists. Others may have written to the store: what does not lie
 /// where weir puts segments is a flaw and nothing that anything is done to.
-fn listed(which: &Which, read: &MediaPlaylist, flaws: &mut Vec<Flaw>) -> Vec<Listed> {
+fn listed(which: &Which, read: &Listing, flaws: &mut Vec<Flaw>) -> Vec<Listed> {
     let mut all = Vec::new();
     for one in &read.segments {
         let key = Key::new(format!("{}/{}", which.name, one.uri)).ok();
@@ -136,10 +136,10 @@ fn listed(which: &Which, read: &MediaPlaylist, flaws: &mut Vec<Flaw>) -> Vec<Lis
             number,
             key,
             rung,
-            unix_ms: one.program_date_time.map(|at| at.timestamp_millis()),
-            seconds: f64::from(one.duration),
+            unix_ms: one.unix_ms,
+            seconds: one.seconds,
             discontinuity: one.discontinuity,
-            gap: one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP"),
+            gap: one.gap,
         });
     }
     all
@@ -157,7 +157,7 @@ pub(super) async fn pieces(
         name: name.clone(),
         id,
     };
-    let read = match playlist(store, &which).await {
+    let read = match fetch(store, &which).await {
         Ok(Some((_, read))) => read,
         Ok(None) => return Ok(Vec::new()),
         Err(fault) if fault.kind == FaultKind::Passing => return Err(fault),
@@ -199,11 +199,11 @@ pub(crate) async fn check(
     which: &Which,
     deep: bool,
 ) -> Result<Option<Findings>, Fault> {
-    let Some((_, read)) = playlist(store, which).await? else {
+    let Some((_, read)) = fetch(store, which).await? else {
         return Ok(None);
     };
     let mut findings = Findings::default();
-    findings.sum.closed = read.end_list;
+    findings.sum.closed = read.ended;
     let flaws = &mut findings.flaws;
     let list = listed(which, &read, flaws);
     form(&read, &list, flaws);
@@ -270,22 +270,22 @@ pub(crate) async fn check(
 }
 
 /// What can be told from the playlist alone.
-fn form(read: &MediaPlaylist, list: &[Listed], flaws: &mut Vec<Flaw>) {
+fn form(read: &Listing, list: &[Listed], flaws: &mut Vec<Flaw>) {
     let longest = list.iter().map(|one| one.seconds).fold(0.0, f64::max);
-    if longest.ceil() > read.target_duration as f64 {
+    if longest.ceil() > read.target_seconds as f64 {
         flaws.push(format!(
             "a segment lasts {longest:.3} s, and TARGETDURATION is {}",
-            read.target_duration
+            read.target_seconds
         ));
     }
     if list.windows(2).any(|pair| pair[1].number <= pair[0].number) {
         flaws.push("the numbers of segments do not rise".to_owned());
     }
-    let expected = match read.end_list {
-        true => MediaPlaylistType::Vod,
-        false => MediaPlaylistType::Event,
+    let expected = match read.ended {
+        true => Kind::Vod,
+        false => Kind::Event,
     };
-    if read.playlist_type.as_ref() != Some(&expected) {
+    if read.kind != Some(expected) {
         flaws.push("the type of the playlist does not fit whether it has an end".to_owned());
     }
 }
@@ -296,7 +296,7 @@ pub(crate) async fn mark_missing(
     which: &Which,
     missing: &[u64],
 ) -> Result<(), Fault> {
-    let Some((text, read)) = playlist(store, which).await? else {
+    let Some((text, read)) = fetch(store, which).await? else {
         return Ok(());
     };
     if is_open(store, which).await? {
@@ -305,7 +305,7 @@ pub(crate) async fn mark_missing(
     }
     let mut sum = sum(store, which).await?.unwrap_or_default();
     sum.gaps += missing.len() as u64;
-    sum.closed = read.end_list;
+    sum.closed = read.ended;
     let facts = objects::playlist_facts(which.id, &sum)
         .map_err(|error| Fault::refused(error.to_string()))?;
     let key = objects::playlist(&which.name, which.id)
@@ -342,14 +342,14 @@ async fn is_open(store: &Store, which: &Which) -> Result<bool, Fault> {
 /// was interrupted is found and deleted the next time. `false`: it is not finished, or
 /// not weir's.
 pub(crate) async fn delete(store: &Store, which: &Which) -> Result<bool, Fault> {
-    let Some((_, read)) = playlist(store, which).await? else {
+    let Some((_, read)) = fetch(store, which).await? else {
         return Ok(false);
     };
     let key = objects::playlist(&which.name, which.id);
     let key = key.map_err(|error| Fault::refused(error.to_string()))?;
     let head = store.head(&key).await?;
     let ours = head.is_some_and(|head| objects::recording_of(&head.meta) == Some(which.id));
-    if !ours || !read.end_list || is_open(store, which).await? {
+    if !ours || !read.ended || is_open(store, which).await? {
         return Ok(false);
     }
     let segments = listed(which, &read, &mut Vec::new());
@@ -437,7 +437,7 @@ mod tests {
         ] {
             text += &format!("#EXTINF:2.0,\n{uri}\n");
         }
-        let read = m3u8_rs::parse_media_playlist_res(text.as_bytes()).unwrap();
+        let read = playlist::read(text.as_bytes()).unwrap();
         let mut flaws = Vec::new();
         let listed = listed(&which, &read, &mut flaws);
         assert_eq!(listed.len(), 1);

@@ -15,7 +15,6 @@ mod journal;
 mod objects;
 mod recording;
 mod remains;
-mod scan;
 pub(crate) mod source;
 mod spool;
 pub(crate) mod store;

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
 use media::Timestamp;
+use packager::playlist::{self, Kind, ListedSegment, Listing};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -66,10 +66,10 @@ impl Place {
         Recorder::open(settings, &self.data(), Ticks::new(2 * Ticks::HZ)).unwrap()
     }
 
-    fn playlist(&self, id: u64) -> MediaPlaylist {
+    fn playlist(&self, id: u64) -> Listing {
         let path = self.store().join(format!("demo/vod-{id}.m3u8"));
         let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        m3u8_rs::parse_media_playlist_res(&text).unwrap()
+        playlist::read(&text).unwrap()
     }
 
     /// Whether `id` is finished in the store.
@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// What is listed is there, and nothing else is said.
-    fn check(&self, playlist: &MediaPlaylist, numbers: impl IntoIterator<Item = u64>) {
+    fn check(&self, playlist: &Listing, numbers: impl IntoIterator<Item = u64>) {
         let expected: Vec<_> = numbers
             .into_iter()
             .map(|n| format!("720p/{n}.ts"))
@@ -93,7 +93,7 @@ impl Place {
             .collect();
         assert_eq!(listed, expected);
         for one in &playlist.segments {
-            let gap = one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+            let gap = one.gap;
             let there = fs::read(self.store().join("demo").join(&one.uri)).ok();
             let number: u64 = one.uri["720p/".len()..one.uri.len() - 3].parse().unwrap();
             assert_eq!(there, (!gap).then(|| data(number).to_vec()), "{}", one.uri);
@@ -193,14 +193,14 @@ async fn a_broadcast_becomes_a_recording_of_its_best_rung() {
     settled(&recorder).await;
     let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
     assert!(!watched.closed);
-    let growing = m3u8_rs::parse_media_playlist_res(watched.playlist.text()).unwrap();
-    assert_eq!(growing.playlist_type, Some(MediaPlaylistType::Event));
+    let growing = playlist::read(watched.playlist.text()).unwrap();
+    assert_eq!(growing.kind, Some(Kind::Event));
     assert_eq!(growing.segments.len(), 7);
     assert_eq!(recorder.all()[0].state, State::Recording);
     tap.end();
     until("it is closed", || place.closed(1000)).await;
     let playlist = place.playlist(1000);
-    assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Vod));
+    assert_eq!(playlist.kind, Some(Kind::Vod));
     assert_eq!(playlist.media_sequence, 1000);
     place.check(&playlist, 1000..1007);
     until("the spool is empty", || spooled(&place).is_empty()).await;
@@ -286,7 +286,7 @@ async fn a_publisher_that_returns_in_time_continues_its_recording() {
         .map(|one| one.discontinuity)
         .collect();
     assert_eq!(breaks, [false, false, false, true, false]);
-    assert!(playlist.segments[3].program_date_time.is_some());
+    assert!(playlist.segments[3].unix_ms.is_some());
     // One that comes too late has a recording of its own.
     let third = recorder.tap(&name(), 20_000);
     push(&third, 20_000, [20_000]);
@@ -364,10 +364,7 @@ async fn a_full_spool_gives_up_the_oldest_and_says_so() {
     until("it is closed", || place.closed(1000)).await;
     let playlist = place.playlist(1000);
     place.check(&playlist, 1000..1006);
-    let gap = |at: usize| {
-        let tags = &playlist.segments[at].unknown_tags;
-        tags.iter().any(|tag| tag.tag == "X-GAP")
-    };
+    let gap = |at: usize| playlist.segments[at].gap;
     assert_eq!(
         (0..6).map(gap).collect::<Vec<_>>(),
         [true, true, true, false, false, false]
@@ -441,10 +438,7 @@ fn what_a_full_disk_did_not_note_is_known_before_the_end() {
         let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
         assert!(!watched.closed);
         let text = watched.playlist.text();
-        here.check(
-            &m3u8_rs::parse_media_playlist_res(text).unwrap(),
-            1000..1006,
-        );
+        here.check(&playlist::read(text).unwrap(), 1000..1006);
     });
 }
 
@@ -710,15 +704,10 @@ fn what_is_missing_within_a_broadcast_is_told_from_the_store_alone() {
         until("it is closed", || here.closed(1000)).await;
         let playlist = here.playlist(1000);
         here.check(&playlist, 1000..1006);
-        let gap =
-            |one: &m3u8_rs::MediaSegment| one.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
-        assert_eq!(playlist.segments.iter().filter(|one| gap(one)).count(), 2);
+        let gap = |one: &&ListedSegment| one.gap;
+        assert_eq!(playlist.segments.iter().filter(gap).count(), 2);
         assert_eq!(
-            playlist
-                .segments
-                .iter()
-                .map(|one| one.duration)
-                .sum::<f32>(),
+            playlist.segments.iter().map(|one| one.seconds).sum::<f64>(),
             12.0
         );
     });
@@ -733,7 +722,7 @@ async fn a_stop_leaves_all_that_another_server_needs() {
     tap.end();
     recorder.drain().await;
     let playlist = place.playlist(1000);
-    assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Event));
+    assert_eq!(playlist.kind, Some(Kind::Event));
     place.check(&playlist, 1000..1008);
     let marker = fs::read_to_string(place.store().join(".weir/open/demo/1000")).unwrap();
     assert!(marker.contains("\"attached\":false"), "{marker}");

@@ -7,14 +7,14 @@ use mpeg2ts::ts::{ReadTsPacket as _, TsPacketReader, TsPayload};
 /// The first timestamp of a segment: of its pictures, where there are any, or of its
 /// sound. In ticks of 90 kHz, modulo 2^33.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub struct Span {
     first: u64,
 }
 
 impl Span {
     /// Seconds from the beginning of this segment to that of `next`, which may be
     /// on the other side of the clock's end.
-    pub(super) fn until(&self, next: &Self) -> f64 {
+    pub fn until(&self, next: &Self) -> f64 {
         let ticks = next.first.wrapping_sub(self.first) & (WRAP - 1);
         let ticks = match ticks < WRAP / 2 {
             true => ticks as f64,
@@ -25,7 +25,7 @@ impl Span {
 }
 
 /// Reads a whole segment; an error says what is wrong with it.
-pub(super) fn span(data: &[u8]) -> Result<Span, String> {
+pub fn span(data: &[u8]) -> Result<Span, String> {
     if data.is_empty() || !data.len().is_multiple_of(PACKET) {
         return Err(format!(
             "its {} bytes are not whole packets of {PACKET}",

@@ -486,8 +486,9 @@ impl Account {
     }
 }
 
-/// Segments that wait for the disk: those of a hole that was filled come all at once.
-pub(super) const MOST_IN_MEMORY: usize = 64;
+/// Segments that wait for the disk: those of a hole that was filled come all at once,
+/// as many as the ladder's ring has seconds.
+pub(super) const MOST_IN_MEMORY: usize = 32;
 
 /// Their bytes, but for a single larger one: two minutes of the default ladder's best
 /// rung.

@@ -412,6 +412,8 @@ impl Recording {
     /// Brings what comes to the disk, until it is told to end.
     pub(super) async fn spool(&self, shared: &Shared) {
         let mut journal = Journal::new(&self.folder);
+        // Of segments: where a disk takes no new file it may still take lines.
+        let mut refused = false;
         while !self.over.load(Ordering::Relaxed) {
             let next = self.account().next_to_spool();
             let lines: Vec<Line> = self.due().drain(..).collect();
@@ -449,12 +451,18 @@ impl Recording {
             };
             let mut fault = noted.err();
             match written {
-                Some(Ok(number)) => self.has_spooled(shared, number, &next).await,
-                Some(Err(error)) => fault = Some(error),
+                Some(Ok(number)) => {
+                    refused = false;
+                    self.has_spooled(shared, number, &next).await;
+                }
+                Some(Err(error)) => {
+                    refused = true;
+                    fault = Some(error);
+                }
                 None => {}
             }
             let Some(error) = fault else {
-                if self.status().spool.take().is_some() {
+                if !refused && self.status().spool.take().is_some() {
                     info!(stream = %self.name(), recording = self.id(), "the spool can be written to again");
                 }
                 continue;

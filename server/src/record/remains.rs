@@ -161,7 +161,7 @@ pub(super) async fn look_at_all(shared: &Shared) -> Result<(), Fault> {
     markers(shared, &store).await.map(|_| ())
 }
 
-/// The markers of recordings that are not open here, and not just written.
+/// The markers of recordings that are not open here.
 async fn markers(shared: &Shared, store: &Store) -> Result<Vec<(StreamName, u64, Entry)>, Fault> {
     let mut found = Vec::new();
     let mut after = None;

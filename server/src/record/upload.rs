@@ -85,8 +85,8 @@ struct Upload<'a> {
     marked: Option<(bool, Media)>,
 }
 
-/// Brings everything to the store, until the recording is over and complete; with
-/// `drain` until all that is here is there.
+/// Brings everything to the store, until nobody can continue the recording any more and
+/// all of it is there or lost.
 pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
     // What an earlier life has spent is not known: all that it had.
     let spent = recording.account().in_store().bytes / EARNED;

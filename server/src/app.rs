@@ -14,7 +14,7 @@ use crate::keys::Keys;
 use crate::ladder;
 use crate::live::{Broadcast, Directory, Playout};
 use crate::name::StreamName;
-use crate::record::Recorder;
+use crate::record::{Others, Recorder};
 use crate::relay::Relays;
 use crate::tls::Connector;
 
@@ -67,7 +67,12 @@ impl App {
             window: config.hls.window,
         };
         let recorder = match config.record.clone() {
-            Some(record) => Some(Recorder::open(record, &config.data, config.hls.segment)?),
+            Some(record) => Some(Recorder::open(
+                record,
+                &config.data,
+                config.hls.segment,
+                Others::Left,
+            )?),
             None => None,
         };
         let pool = rayon::ThreadPoolBuilder::new()

@@ -11,7 +11,7 @@ use crate::config::{Config, Record};
 use crate::name::StreamName;
 use crate::record::catalogue::{self, Which};
 use crate::record::store::{Fault, Store};
-use crate::record::{Recorder, Snapshot, Sum};
+use crate::record::{Others, Recorder, Snapshot, Sum};
 use crate::serve;
 
 /// What is to be done, with the recordings of one stream or of all.
@@ -183,7 +183,7 @@ impl Work<'_> {
         // Nobody will continue what is repaired.
         record.merge = Duration::ZERO;
         record.keep_days = 0;
-        let recorder = Recorder::open(record, &data, config.hls.segment)?;
+        let recorder = Recorder::open(record, &data, config.hls.segment, Others::TakenUp)?;
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let progress = bar(0);
         let open = |one: &Snapshot| one.state != crate::record::State::Closed;

@@ -360,6 +360,12 @@ impl Account {
         (self.items.len(), self.settled)
     }
 
+    /// How many segments have numbers below `number`.
+    pub(super) fn before(&self, number: u64) -> usize {
+        self.items
+            .partition_point(|item| item.entry.number < number)
+    }
+
     /// What a playlist says of the first `count` segments.
     pub(super) fn recorded(
         &self,

@@ -335,7 +335,8 @@ async fn is_open(store: &Store, which: &Which) -> Result<bool, Fault> {
     let Ok(marker) = objects::marker(&which.name, which.id) else {
         return Ok(false);
     };
-    Ok(store.head(&marker).await?.is_some())
+    let head = store.head(&marker).await?;
+    Ok(head.is_some_and(|head| !objects::says_closed(head.size)))
 }
 
 /// Deletes a finished recording: its segments first, so that what is left of one that

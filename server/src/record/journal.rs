@@ -37,6 +37,12 @@ pub(super) struct Begin {
     pub(super) id: u64,
     /// Longest segment to be expected, in ticks.
     pub(super) target: i64,
+    /// The store that its segments go to: a folder or a bucket.
+    #[serde(default)]
+    pub(super) store: String,
+    /// Another server has begun it: what came before is in the store alone.
+    #[serde(default)]
+    pub(super) elsewhere: bool,
 }
 
 /// A journal that lines are added to.
@@ -179,6 +185,8 @@ mod tests {
             name: "demo".parse().unwrap(),
             id: 7,
             target: 180_000,
+            store: "file:///vod".to_owned(),
+            elsewhere: false,
         }
     }
 

@@ -42,6 +42,7 @@ use self::recording::Recording;
 pub(crate) use self::recording::{Snapshot, State};
 use self::store::{Fault, FaultKind, Store};
 pub(crate) use self::watch::Watched;
+use crate::backoff::Backoff;
 use crate::config;
 use crate::ladder::Output;
 use crate::name::StreamName;
@@ -114,6 +115,16 @@ impl Counters {
     }
 }
 
+/// What becomes of recordings in the spool that were begun in another store than the
+/// one that is set now: what is there of them is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// They stay in the spool.
+    Left,
+    /// They go on here; somebody says that this is their store.
+    TakenUp,
+}
+
 /// The end of a broadcast that is recorded. Dropping it ends its part.
 pub(crate) struct Tap {
     shared: Arc<Shared>,
@@ -138,6 +149,7 @@ impl Recorder {
         settings: config::Record,
         data: &Path,
         target: Ticks,
+        others: Others,
     ) -> std::io::Result<Self> {
         let spool = data.join("spool");
         std::fs::create_dir_all(&spool)?;
@@ -157,8 +169,15 @@ impl Recorder {
             counters: Counters::default(),
             spool,
         });
+        let store = shared.settings.store.url.to_string();
         for found in spool::find(&shared.spool)? {
             let waiting = found.account.waiting();
+            let begun = &found.begin.store;
+            if others == Others::Left && !begun.is_empty() && *begun != store {
+                error!(stream = %found.begin.name, recording = found.begin.id, segments = waiting.segments, "the spool has a recording that was begun in {begun}, and record.store is {store}: it stays where it is. Start once with the former to finish it; `weir recordings repair` sends what is left of it to the latter");
+                shared.spool_used(found.bytes);
+                continue;
+            }
             info!(stream = %found.begin.name, recording = found.begin.id, segments = waiting.segments, bytes = waiting.bytes, "a recording of an earlier run is taken up");
             shared.spool_used(found.bytes);
             let recording = Recording::new(found.begin, found.folder, found.account);
@@ -175,8 +194,15 @@ impl Recorder {
         let (shared, stream) = (Arc::clone(&self.0), name.clone());
         // Until its first segment there is time to ask the store.
         self.0.runtime.spawn(async move {
-            if let Err(fault) = remains::adopt(&shared, &stream).await {
-                warn!(%stream, reason = %fault.why, "whether there is a recording to be continued cannot be told");
+            let mut backoff = Backoff::default();
+            for tries_left in (0..ADOPTIONS).rev() {
+                match remains::adopt(&shared, &stream).await {
+                    Ok(()) => break,
+                    Err(_) if tries_left > 0 => sleep(backoff.next()).await,
+                    Err(fault) => {
+                        warn!(%stream, reason = %fault.why, "whether there is a recording to be continued cannot be told");
+                    }
+                }
             }
         });
         // One that may be continued is kept open for it from now on, not from the end of
@@ -307,6 +333,8 @@ impl Shared {
             name: name.clone(),
             id: session,
             target: target.get(),
+            store: self.settings.store.url.to_string(),
+            elsewhere: false,
         };
         info!(stream = %name, recording = session, "recording");
         let folder = spool::folder(&self.spool, name, session);
@@ -462,7 +490,7 @@ impl Tap {
     /// The broadcast is over.
     pub(crate) fn end(&self) {
         if let Part::Into(recording, _) = std::mem::replace(&mut *self.lock(), Part::Over) {
-            recording.detach();
+            recording.detach(self.session);
         }
     }
 
@@ -582,6 +610,10 @@ fn owner(data: &Path) -> std::io::Result<String> {
 
 /// Requests with segments at once, of all recordings.
 const UPLOADS: usize = 16;
+
+/// How often the store is asked for a recording to be continued: until the longest of
+/// first segments has come.
+const ADOPTIONS: u32 = 4;
 
 /// How long a stop waits for a store that takes nothing.
 const STALLED: Duration = Duration::from_secs(5);

@@ -140,6 +140,12 @@ pub(super) fn marker_facts() -> Facts {
     }
 }
 
+/// Whether a marker of `size` bytes says that its recording is closed: an empty one
+/// stands where the store lets nothing be deleted.
+pub(super) fn says_closed(size: u64) -> bool {
+    size == 0
+}
+
 /// Where markers are.
 pub(super) const OPEN: &str = ".weir/open/";
 

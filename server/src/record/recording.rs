@@ -28,12 +28,14 @@ pub(super) struct Recording {
     account: Mutex<Account>,
     /// Lines that the journal has not got yet.
     due: Mutex<VecDeque<Line>>,
-    /// Broadcasts that are recorded here now.
-    attached: AtomicUsize,
+    /// Broadcasts that are recorded here now, by the numbers of their first segments.
+    attached: Mutex<Vec<u64>>,
     /// It has no place for another broadcast any more.
     sealed: AtomicBool,
     /// Segments of it may be in the store that the account does not know.
     pub(super) relist: AtomicBool,
+    /// What another server had of it is not known here yet: where it begins.
+    partial: AtomicBool,
     /// Another server goes on with it.
     pub(super) superseded: AtomicBool,
     /// Segments in the newest playlist of the store.
@@ -123,14 +125,16 @@ pub(crate) struct Snapshot {
 impl Recording {
     /// A recording whose segments so far are those of `account`.
     pub(super) fn new(begin: Begin, folder: PathBuf, account: Account) -> Self {
+        let elsewhere = begin.elsewhere;
         Self {
             begin,
             folder,
             account: Mutex::new(account),
             due: Mutex::default(),
-            attached: AtomicUsize::new(0),
+            attached: Mutex::default(),
             sealed: AtomicBool::new(false),
-            relist: AtomicBool::new(false),
+            relist: AtomicBool::new(elsewhere),
+            partial: AtomicBool::new(elsewhere),
             superseded: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             left: AtomicBool::new(false),
@@ -156,36 +160,59 @@ impl Recording {
     pub(super) fn attach(&self, first: u64, merge: Duration) -> bool {
         // Sealing looks at both under the same lock.
         let account = self.account();
-        let attached = self.attached.load(Ordering::Relaxed) > 0;
-        let in_time = match attached {
+        let mut attached = self.attached_now();
+        let in_time = match !attached.is_empty() {
             // The last segments of the one before are still to come.
             true => !merge.is_zero(),
             false => !self.sealed.load(Ordering::Relaxed) && unix_ms() < ends(&account, merge),
         };
         // Nothing is put in front of what players may have read already; a clock that
         // was set back would do so.
-        let after = account.last().is_none_or(|last| first > last);
+        let after = first > account.last().unwrap_or_else(|| self.id());
         let ours = !self.superseded.load(Ordering::Relaxed);
         let welcome = in_time && after && ours;
         if welcome {
-            self.attached.fetch_add(1, Ordering::Relaxed);
+            attached.push(first);
         }
         welcome
     }
 
     /// Its first broadcast is one that begins now.
     pub(super) fn begin_attached(&self) {
-        self.attached.store(1, Ordering::Relaxed);
+        self.attached_now().push(self.id());
     }
 
-    /// A broadcast has nothing more for it.
-    pub(super) fn detach(&self) {
-        self.attached.fetch_sub(1, Ordering::Relaxed);
+    /// The broadcast that began with segment `first` has nothing more for it.
+    pub(super) fn detach(&self, first: u64) {
+        self.attached_now().retain(|one| *one != first);
         self.to_send.notify_one();
     }
 
     pub(super) fn attached(&self) -> bool {
-        self.attached.load(Ordering::Relaxed) > 0
+        !self.attached_now().is_empty()
+    }
+
+    fn attached_now(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many segments a playlist may tell of. While the last ones of a broadcast are
+    /// still to come, those of its successor have to wait: what was told stays as it is.
+    pub(super) fn tellable(&self, account: &Account) -> usize {
+        let mut attached = self.attached_now().clone();
+        attached.sort_unstable();
+        let successor = attached.get(1);
+        successor.map_or_else(|| account.counts().0, |first| account.before(*first))
+    }
+
+    /// All of it that there is anywhere is in the account.
+    pub(super) fn is_whole(&self) {
+        self.partial.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether its beginning is not known here.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
     }
 
     /// Whether nobody can continue it any more, which then stays so.
@@ -370,7 +397,7 @@ impl Recording {
         // while a long text is compressed.
         let mut cached = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         let account = self.account();
-        let (count, _) = account.counts();
+        let count = self.tellable(&account);
         let at = (count, account.gaps().segments);
         if let Some(cached) = cached.as_ref().filter(|cached| cached.at == at) {
             return Arc::clone(&cached.playlist);

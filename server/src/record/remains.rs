@@ -123,6 +123,13 @@ async fn gather(
     id: u64,
     marker: &Marker,
 ) -> Result<Recording, Fault> {
+    let recording = marked(shared, name, id, marker);
+    complete(store, &recording).await?;
+    Ok(recording)
+}
+
+/// A recording of which nothing is known but what its marker says.
+fn marked(shared: &Shared, name: &StreamName, id: u64, marker: &Marker) -> Recording {
     let mut account = Account::new(Ticks::new(marker.target));
     account.join_media(&marker.media);
     account.came(marker.came_ms);
@@ -130,15 +137,12 @@ async fn gather(
         name: name.clone(),
         id,
         target: marker.target,
+        store: shared.settings.store.url.to_string(),
+        // Its server may have been slow rather than dead, too.
+        elsewhere: true,
     };
     let folder = spool::folder(&shared.spool, name, id);
-    let recording = Recording::new(begin, folder, account);
-    complete(store, &recording).await?;
-    // Its server may have been slow rather than dead.
-    recording
-        .relist
-        .store(true, std::sync::atomic::Ordering::Relaxed);
-    Ok(recording)
+    Recording::new(begin, folder, account)
 }
 
 /// Closes what nobody looks after and nobody can continue any more.
@@ -171,6 +175,7 @@ async fn markers(shared: &Shared, store: &Store) -> Result<Vec<(StreamName, u64,
         let more = page.len() == PAGE;
         for entry in page {
             if let Some((name, id)) = objects::marked(&entry.key)
+                && !objects::says_closed(entry.size)
                 && !shared.is_open(&name, id)
             {
                 found.push((name, id, entry));
@@ -211,7 +216,8 @@ async fn close(
 }
 
 /// Takes over the recording of `name` that a broadcast which begins now continues,
-/// if its server is gone.
+/// if its server is gone. It can be continued at once; what it consists of is asked for
+/// meanwhile, which takes the longer the longer it is.
 pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(), Fault> {
     let store = shared.store().await?;
     let prefix = format!("{}{name}/", objects::OPEN);
@@ -219,7 +225,7 @@ pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(),
         let Some((_, id)) = objects::marked(&entry.key) else {
             continue;
         };
-        if shared.is_open(name, id) {
+        if objects::says_closed(entry.size) || shared.is_open(name, id) {
             continue;
         }
         let Some((marker, age)) = look(&store, entry).await? else {
@@ -231,7 +237,7 @@ pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(),
             continue;
         }
         upload::claim(shared, &store, (name, id), &marker).await?;
-        let recording = gather(shared, &store, name, id, &marker).await?;
+        let recording = marked(shared, name, id, &marker);
         info!(stream = %name, recording = id, "the recording of another server may be continued here");
         shared.open(Arc::new(recording));
         return Ok(());

@@ -49,12 +49,14 @@ impl Place {
     }
 
     fn open(&self) -> Recorder {
+        self.open_with(&self.store(), Others::Left)
+    }
+
+    fn open_with(&self, store: &Path, others: Others) -> Recorder {
         fs::create_dir_all(self.data()).unwrap();
         let settings = config::Record {
             store: Settings {
-                url: format!("file://{}", self.store().display())
-                    .parse()
-                    .unwrap(),
+                url: format!("file://{}", store.display()).parse().unwrap(),
                 endpoint: None,
                 region: None,
                 path_style: false,
@@ -63,7 +65,8 @@ impl Place {
             spool_limit: self.spool_limit,
             keep_days: 0,
         };
-        Recorder::open(settings, &self.data(), Ticks::new(2 * Ticks::HZ)).unwrap()
+        let target = Ticks::new(2 * Ticks::HZ);
+        Recorder::open(settings, &self.data(), target, others).unwrap()
     }
 
     fn playlist(&self, id: u64) -> Listing {
@@ -96,7 +99,8 @@ impl Place {
             let gap = one.gap;
             let there = fs::read(self.store().join("demo").join(&one.uri)).ok();
             let number: u64 = one.uri["720p/".len()..one.uri.len() - 3].parse().unwrap();
-            assert_eq!(there, (!gap).then(|| data(number).to_vec()), "{}", one.uri);
+            let expected = (!gap).then(|| data(number).to_vec());
+            assert!(there == expected, "{} is another", one.uri);
         }
     }
 }
@@ -524,6 +528,115 @@ fn another_server_continues_what_one_has_left() {
     });
 }
 
+#[test]
+fn the_beginning_on_another_server_is_told_once_it_is_known() {
+    let place = Arc::new(Place::new(Duration::from_secs(15)));
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1003);
+        settled(&recorder).await;
+        tap.end();
+        recorder.drain().await;
+    });
+    fs::remove_dir_all(place.data()).unwrap();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 7000);
+        until("it is taken over", || !recorder.all().is_empty()).await;
+        push(&tap, 7000, [7000]);
+        // A playlist that began in the middle would have to change.
+        let seen = loop {
+            let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+            let listing = playlist::read(watched.playlist.text()).unwrap();
+            assert!(listing.segments[0].uri == "720p/1000.ts", "{listing:?}");
+            if listing.segments.len() == 4 {
+                break listing;
+            }
+            sleep(Duration::from_millis(5)).await;
+        };
+        settled(&recorder).await;
+        here.check(&seen, [1000, 1001, 1002, 7000]);
+        std::mem::forget(tap);
+    });
+    // What it had from the other server is in the store alone.
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        until("it is known again", || {
+            let all = recorder.all();
+            all.first().is_some_and(|one| one.stored.segments == 4)
+        })
+        .await;
+        let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+        here.check(
+            &playlist::read(watched.playlist.text()).unwrap(),
+            [1000, 1001, 1002, 7000],
+        );
+    });
+}
+
+#[tokio::test]
+async fn the_last_segments_of_a_broadcast_are_told_before_those_of_its_successor() {
+    let place = Place::new(Duration::from_secs(15));
+    let recorder = place.open();
+    let first = recorder.tap(&name(), 1000);
+    push(&first, 1000, 1000..1002);
+    let second = recorder.tap(&name(), 7000);
+    push(&second, 7000, 7000..7002);
+    settled(&recorder).await;
+    let told = async |recorder: &Recorder| {
+        let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+        playlist::read(watched.playlist.text()).unwrap()
+    };
+    place.check(&told(&recorder).await, [1000, 1001]);
+    push(&first, 1000, 1002..1003);
+    settled(&recorder).await;
+    place.check(&told(&recorder).await, [1000, 1001, 1002]);
+    first.end();
+    place.check(&told(&recorder).await, [1000, 1001, 1002, 7000, 7001]);
+    drop(second);
+    recorder.drain().await;
+    place.check(&place.playlist(1000), [1000, 1001, 1002, 7000, 7001]);
+}
+
+#[test]
+fn a_recording_of_another_store_stays_in_the_spool() {
+    let place = Arc::new(Place::new(Duration::from_millis(100)));
+    place.obstruct();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open();
+        let tap = recorder.tap(&name(), 1000);
+        push(&tap, 1000, 1000..1004);
+        until("all is in the spool", || spooled(&here).len() == 5).await;
+        std::mem::forget(tap);
+    });
+    let other = place.folder.path().join("other");
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let recorder = here.open_with(&other, Others::Left);
+        // Its own is recorded meanwhile.
+        let tap = recorder.tap(&name(), 90_000);
+        push(&tap, 90_000, [90_000]);
+        tap.end();
+        let playlist = other.join("demo/vod-90000.m3u8");
+        until("it is closed", || playlist.exists()).await;
+        assert_eq!(recorder.all().len(), 1);
+        assert!(recorder.spooled_bytes() > 0);
+        assert!(!other.join("demo/720p/1000.ts").exists());
+    });
+    place.clear();
+    let here = Arc::clone(&place);
+    in_a_process(async move || {
+        let _recorder = here.open();
+        until("it is closed", || here.closed(1000)).await;
+        here.check(&here.playlist(1000), 1000..1004);
+    });
+}
+
 #[tokio::test]
 async fn playlists_cost_less_than_half_a_per_cent_of_the_media() {
     let place = Place::new(Duration::ZERO);
@@ -661,6 +774,8 @@ fn what_is_finished_already_is_not_made_less_by_whoever_comes_back_to_it() {
         name: name(),
         id: 1000,
         target: 180_000,
+        store: String::new(),
+        elsewhere: false,
     };
     let mut journal = journal::Journal::new(&folder);
     journal

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use super::account::{Account, Load, Media};
 use super::objects::{self, BEAT, Marker, Sum};
 use super::recording::{Recording, blocking};
-use super::store::{Facts, Fault, Key, Store};
+use super::store::{Facts, Fault, FaultKind, Key, Store};
 use super::{Shared, remains, spool};
 use crate::backoff::Backoff;
 use crate::name::StreamName;
@@ -188,6 +188,7 @@ impl Upload<'_> {
     fn list(&mut self) {
         let account = self.recording.account();
         let (_, settled) = account.counts();
+        let settled = settled.min(self.recording.tellable(&account));
         let stored = account.in_store();
         let draining = self.shared.draining();
         if settled <= self.listed || stored.segments == 0 {
@@ -331,6 +332,7 @@ async fn complete(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
     let store = shared.store().await?;
     remains::complete(&store, recording).await?;
     recording.relist.store(false, Ordering::Relaxed);
+    recording.is_whole();
     recording.to_spool.notify_one();
     Ok(())
 }
@@ -482,8 +484,7 @@ pub(super) async fn finish(
     if !keys.is_empty() {
         put_playlists(shared, recording, text, Some(master), sum).await?;
     }
-    let marker = objects::marker(name, id).map_err(invalid)?;
-    store.delete(&marker).await?;
+    unmark(shared, store, (name, id)).await?;
     // Everything that they say stands in the playlist now. What stays costs room and
     // nothing else.
     for key in &keys {
@@ -492,6 +493,26 @@ pub(super) async fn finish(
             break;
         }
     }
+    Ok(())
+}
+
+/// Says that the recording is closed.
+async fn unmark(
+    shared: &Shared,
+    store: &Store,
+    (name, id): (&StreamName, u64),
+) -> Result<(), Fault> {
+    let key = objects::marker(name, id).map_err(invalid)?;
+    let Err(fault) = store.delete(&key).await else {
+        return Ok(());
+    };
+    if fault.kind != FaultKind::Refused {
+        return Err(fault);
+    }
+    // Whoever may write may say so all the same.
+    let nothing = Bytes::new();
+    put(shared, store, &key, nothing, &objects::marker_facts()).await?;
+    info!(stream = %name, recording = id, reason = %fault.why, "the store lets no marker be deleted: an empty one stays");
     Ok(())
 }
 

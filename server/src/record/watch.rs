@@ -145,7 +145,8 @@ impl Recorder {
 
 impl Shared {
     fn growing(&self, name: &StreamName, id: u64) -> Option<Arc<Recording>> {
-        self.find(name, id).filter(|one| !one.is_closed())
+        let told = |one: &Arc<Recording>| !one.is_closed() && !one.is_partial();
+        self.find(name, id).filter(told)
     }
 
     async fn playlist_of_store(&self, key: Key) -> Result<Option<Watched>, Fault> {
@@ -242,7 +243,7 @@ impl Shared {
         let open = self.recordings();
         let of_name = open
             .iter()
-            .filter(|one| one.name() == name && !one.is_closed());
+            .filter(|one| one.name() == name && !one.is_closed() && !one.is_partial());
         let sums = of_name.map(|recording| {
             let account = recording.account();
             let (stored, waiting) = (account.in_store(), account.waiting());

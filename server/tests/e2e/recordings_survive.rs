@@ -143,13 +143,14 @@ fn survives(way: Way) {
     scene.more(3);
     scene.until_state(&["recording"]);
     scene.gate.set(way);
-    // What is slow only is not known to have failed.
-    let states: &[&str] = match way {
-        Way::Slow => &["catching_up", "stalled"],
-        _ => &["stalled"],
+    // What is slow, or says nothing, is not known to have failed so soon.
+    let unknown = matches!(way, Way::Slow | Way::Silent);
+    let states: &[&str] = match unknown {
+        true => &["catching_up", "stalled"],
+        false => &["stalled"],
     };
     let wrong = scene.until_state(states);
-    if way != Way::Slow {
+    if !unknown {
         assert!(wrong.contains("s3://vods/live/demo/"), "{wrong}");
     }
     scene.more(8);
@@ -183,6 +184,11 @@ fn a_store_that_is_slow_gets_everything_later() {
 }
 
 #[test]
+fn a_store_that_never_answers_gets_everything_later() {
+    survives(Way::Silent);
+}
+
+#[test]
 fn a_store_that_is_down_from_the_start_gets_everything_later() {
     let mut scene = Scene::new(Way::Down);
     let wrong = scene.until_state(&["stalled"]);
@@ -200,6 +206,30 @@ fn a_store_that_is_down_from_the_start_gets_everything_later() {
     scene.gate.set(Way::Open);
     assert_eq!(scene.until_state(&["recording"]), "");
     scene.ends_whole();
+}
+
+#[test]
+fn a_store_that_lets_nothing_be_deleted_has_closed_recordings() {
+    let mut scene = Scene::new(Way::Keeps);
+    scene.more(3);
+    let marker = |scene: &Scene, id| {
+        let key = format!("live/.weir/open/demo/{id}");
+        scene.moto.bucket.object(&key).map(|got| got.body.len())
+    };
+    let id = scene.show.rung(BEST).segments[0].number;
+    until("a marker", || {
+        marker(&scene, id).filter(|length| *length > 0)
+    });
+    scene.was_seen_whole();
+    drop(scene.publisher);
+    let show = scene.show.until_end(&scene.server, "demo");
+    assert_eq!(until_closed(&scene.server), id);
+    let vod = Vod::from_bucket(&scene.moto.bucket, id);
+    vod.is_finished();
+    vod.is_what_was_live(&show);
+    let key = format!("live/.weir/open/demo/{id}");
+    let marker = scene.moto.bucket.object(&key).expect("a marker");
+    assert!(marker.body.is_empty());
 }
 
 #[test]
@@ -349,7 +379,14 @@ fn long_outages() {
         "| the store | for | segments shown | longest wait for one | longest backlog | lost | all stored again after |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for way in [Way::Down, Way::Unavailable, Way::Resets, Way::Slow] {
+    let ways = [
+        Way::Down,
+        Way::Unavailable,
+        Way::Resets,
+        Way::Slow,
+        Way::Silent,
+    ];
+    for way in ways {
         let mut scene = Scene::new(Way::Open);
         scene.audited();
         scene.more(5);

@@ -167,6 +167,10 @@ pub(crate) enum Way {
     Slow,
     /// In the middle of what is sent the connection is reset.
     Resets,
+    /// All that is sent is taken, and nothing is ever answered.
+    Silent,
+    /// What is there stays there: nothing may be deleted.
+    Keeps,
 }
 
 /// The way to a server, in which there may be something wrong.
@@ -246,8 +250,10 @@ fn keep(port: u16, to: SocketAddr, now: &Arc<Now>, over: &AtomicBool) {
 
 fn serve(client: TcpStream, to: SocketAddr, way: Way, turn: u64, now: &Arc<Now>) -> io::Result<()> {
     client.set_nonblocking(false)?;
-    if way == Way::Unavailable {
-        return refuse(client, turn, now);
+    match way {
+        Way::Unavailable => return answer(client, Some(SLOW_DOWN), turn, now),
+        Way::Silent => return answer(client, None, turn, now),
+        _ => {}
     }
     let server = TcpStream::connect(to)?;
     let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
@@ -302,6 +308,11 @@ fn pump(
             }
             Err(error) => return Err(error),
         };
+        // A client asks for one thing after the other.
+        if way == Way::Keeps && buffer[..count].starts_with(b"DELETE ") {
+            say(from, DENIED)?;
+            return answer(from.try_clone()?, None, turn, now);
+        }
         to.write_all(&buffer[..count])?;
         most -= count;
         if way == Way::Slow {
@@ -313,25 +324,19 @@ fn pump(
     }
 }
 
-/// Answers with 503, whatever is asked, and takes what else comes.
-fn refuse(mut client: TcpStream, turn: u64, now: &Now) -> io::Result<()> {
+/// Takes whatever comes and gives the same `answer` to it, or none.
+fn answer(
+    mut client: TcpStream,
+    mut answer: Option<(&str, &str)>,
+    turn: u64,
+    now: &Now,
+) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_millis(50)))?;
     let mut buffer = vec![0; 64 << 10];
-    let mut answered = false;
     loop {
         match client.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(_) if !answered => {
-                answered = true;
-                let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
-                write!(
-                    client,
-                    "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                    body.len()
-                )?;
-                client.shutdown(Shutdown::Write)?;
-            }
-            Ok(_) => {}
+            Ok(_) => answer.take().map_or(Ok(()), |what| say(&client, what))?,
             Err(error)
                 if matches!(
                     error.kind(),
@@ -344,6 +349,28 @@ fn refuse(mut client: TcpStream, turn: u64, now: &Now) -> io::Result<()> {
         }
     }
 }
+
+/// The last that is said to `client`.
+fn say(mut client: &TcpStream, (status, body): (&str, &str)) -> io::Result<()> {
+    write!(
+        client,
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    client.shutdown(Shutdown::Write)
+}
+
+/// What S3 says to who may not do what it asks for.
+const DENIED: (&str, &str) = (
+    "403 Forbidden",
+    "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+);
+
+/// What S3 says when it is asked too much.
+const SLOW_DOWN: (&str, &str) = (
+    "503 Slow Down",
+    "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+);
 
 /// Where scripts/setup.sh puts what no package manager has.
 fn tools() -> PathBuf {

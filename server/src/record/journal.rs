@@ -79,6 +79,10 @@ impl Journal {
         file.write_all(&text)?;
         file.sync_data()?;
         fs::rename(&beside, &self.path)?;
+        // Without it a loss of power may bring the name back to what it was, or to nothing.
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
         let file = OpenOptions::new().append(true).open(&self.path)?;
         self.file = Some(file);
         Ok(())

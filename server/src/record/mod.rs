@@ -151,7 +151,7 @@ impl Recorder {
         target: Ticks,
         others: Others,
     ) -> std::io::Result<Self> {
-        let spool = data.join("spool");
+        let spool = spool::place(data);
         std::fs::create_dir_all(&spool)?;
         let owner = owner(data)?;
         let shared = Arc::new(Shared {

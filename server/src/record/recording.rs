@@ -460,7 +460,7 @@ impl Recording {
             let segment = next.as_ref().and_then(|load| load.segment.clone());
             let done = blocking(move || {
                 if !journal.is_open() {
-                    std::fs::create_dir_all(&folder)?;
+                    spool::make(&folder)?;
                 }
                 let written = segment.map(|segment| {
                     spool::write(&folder, segment.number, &segment.data).map(|()| segment.number)
@@ -499,7 +499,7 @@ impl Recording {
             if before.as_ref() != Some(&why) {
                 warn!(stream = %self.name(), recording = self.id(), reason = %why, "the spool does not take the recording; it is held in memory");
             }
-            if self.account().pressed() && error.kind() == io::ErrorKind::StorageFull {
+            if self.account().pressed() && spool::is_full(&error) {
                 // What is newer is worth more than what nobody came for so far.
                 shared.evict_oldest().await;
             }

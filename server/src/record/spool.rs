@@ -14,6 +14,11 @@ use super::account::Account;
 use super::journal::{self, Begin};
 use crate::name::StreamName;
 
+/// The spool of a data directory.
+pub(super) fn place(data: &Path) -> PathBuf {
+    data.join("spool")
+}
+
 /// The folder of recording `id` of `name`.
 pub(super) fn folder(spool: &Path, name: &StreamName, id: u64) -> PathBuf {
     spool.join(name.as_str()).join(id.to_string())
@@ -21,6 +26,27 @@ pub(super) fn folder(spool: &Path, name: &StreamName, id: u64) -> PathBuf {
 
 pub(super) fn file(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number}.ts"))
+}
+
+/// Makes the folder of a recording and makes sure that it stays.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    // Its name stands in the stream's folder, whose own stands in the spool.
+    for above in folder.ancestors().skip(1).take(2) {
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Whether the disk has no room for more, or none for weir's user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Writes a segment and makes sure that it stays.
@@ -67,12 +93,26 @@ pub(super) struct Found {
     pub(super) folder: PathBuf,
     pub(super) begin: Begin,
     pub(super) account: Account,
-    /// Bytes of its segments on the disk.
+    /// Bytes of its segments on the disk, once it is tidied.
     pub(super) bytes: u64,
 }
 
-/// What is in the spool. Folders that are no recordings are told and left alone.
+/// What is in the spool, tidied up. Folders that are no recordings are told and left
+/// alone.
 pub(super) fn find(spool: &Path) -> io::Result<Vec<Found>> {
+    let mut all = look(spool)?;
+    for found in &mut all {
+        let tidied = tidy(&found.folder, &found.account);
+        found.bytes = tidied.unwrap_or_else(|error| {
+            warn!(folder = %found.folder.display(), %error, "this folder of the spool cannot be tidied");
+            0
+        });
+    }
+    Ok(all)
+}
+
+/// What is in the spool, as it is.
+pub(super) fn look(spool: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for stream in folders(spool)? {
         for folder in folders(&stream)? {
@@ -92,15 +132,11 @@ pub(super) fn find(spool: &Path) -> io::Result<Vec<Found>> {
                 warn!(folder = %folder.display(), stream = %begin.name, id = begin.id, "this folder of the spool has another recording's journal and is left alone");
                 continue;
             }
-            let bytes = tidy(&folder, &account).unwrap_or_else(|error| {
-                warn!(folder = %folder.display(), %error, "this folder of the spool cannot be tidied");
-                0
-            });
             found.push(Found {
                 folder,
                 begin,
                 account,
-                bytes,
+                bytes: 0,
             });
         }
     }
@@ -142,4 +178,28 @@ fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     folders.sort();
     Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        let errno = |error: rustix::io::Errno| io::Error::from(error);
+        assert!(is_full(&errno(rustix::io::Errno::NOSPC)));
+        assert!(is_full(&errno(rustix::io::Errno::DQUOT)));
+        assert!(!is_full(&errno(rustix::io::Errno::ROFS)));
+    }
+
+    #[test]
+    fn a_folder_is_made_once_with_all_above_it() {
+        let spool = tempfile::tempdir().unwrap();
+        let folder = folder(spool.path(), &"demo".parse().unwrap(), 7);
+        for _ in 0..2 {
+            make(&folder).unwrap();
+            write(&folder, 8, b"a segment").unwrap();
+        }
+        assert_eq!(fs::read(file(&folder, 8)).unwrap(), b"a segment");
+    }
 }

@@ -220,6 +220,11 @@ impl Account {
         at as u16
     }
 
+    /// Whether a segment of this rung has come.
+    pub(super) fn has_rung(&self, name: &str) -> bool {
+        self.rungs.iter().any(|rung| rung == name)
+    }
+
     /// The oldest segment in memory, once there are more than there should be.
     pub(super) fn crowded(&self) -> Option<u64> {
         let many = self.in_memory > MOST_IN_MEMORY || self.bytes_in_memory > MOST_BYTES;

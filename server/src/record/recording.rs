@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::account::{Account, Amount, Media, Piece, Place};
 use super::journal::{self, Begin, Journal, Line};
-use super::{Shared, spool};
+use super::{Shared, source, spool};
 use crate::clock::unix_ms;
 use crate::http::Rendered;
 use crate::name::StreamName;
@@ -402,7 +402,7 @@ impl Recording {
         if let Some(cached) = cached.as_ref().filter(|cached| cached.at == at) {
             return Arc::clone(&cached.playlist);
         }
-        let text = recording(account.recorded(count), self.growing());
+        let text = recording(account.recorded(count), self.growing(&account));
         drop(account);
         let playlist = Arc::new(Rendered::new(text));
         *cached = Some(Cached {
@@ -412,10 +412,14 @@ impl Recording {
         playlist
     }
 
-    /// TARGETDURATION before the end.
-    pub(super) fn growing(&self) -> Growth {
+    /// TARGETDURATION before the end, from the first segment on.
+    pub(super) fn growing(&self, account: &Account) -> Growth {
+        let mut target = Ticks::new(self.begin.target);
+        if account.has_rung(source::NAME) {
+            target = target.max(source::LONGEST);
+        }
         Growth::Growing {
-            target_seconds: packager::playlist::target_seconds(Ticks::new(self.begin.target)),
+            target_seconds: packager::playlist::target_seconds(target),
         }
     }
 

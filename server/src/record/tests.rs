@@ -856,3 +856,31 @@ async fn a_stop_does_not_wait_for_a_store_that_is_away() {
     assert!(stopped.await.is_ok());
     assert_eq!(spooled(&place).len(), 5);
 }
+
+#[tokio::test]
+async fn what_is_not_cut_by_weir_has_a_target_that_no_segment_changes() {
+    let place = Place::new(Duration::ZERO);
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    let clock = ProgramClock {
+        at: Timestamp::ZERO,
+        unix_ms: 1000,
+    };
+    let mut start = Timestamp::ZERO;
+    for (number, seconds) in [(1000, 2), (1001, 29), (1002, 9)] {
+        let duration = Ticks::new(seconds * Ticks::HZ);
+        let one = Arc::new(Segment {
+            start,
+            duration,
+            ..(*segment(number, 1000)).clone()
+        });
+        start += duration;
+        tap.push_best(&[output(source::NAME, 1280)], &[(0, one)], clock);
+        let watched = recorder.playlist(&name(), 1000).await.unwrap().unwrap();
+        let growing = playlist::read(watched.playlist.text()).unwrap();
+        assert_eq!(growing.target_seconds, 30);
+    }
+    tap.end();
+    until("it is closed", || place.closed(1000)).await;
+    assert_eq!(place.playlist(1000).target_seconds, 29);
+}

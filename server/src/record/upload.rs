@@ -200,7 +200,8 @@ impl Upload<'_> {
         if earned < length && !draining {
             return;
         }
-        let text = recording(account.recorded(settled), self.recording.growing());
+        let growth = self.recording.growing(&account);
+        let text = recording(account.recorded(settled), growth);
         let sum = sum(&account, settled, false);
         let master = master(self.recording, &account);
         drop(account);

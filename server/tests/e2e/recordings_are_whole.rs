@@ -435,6 +435,42 @@ fn a_publisher_that_returns_in_time_continues_the_recording() {
 }
 
 #[test]
+fn without_a_ladder_the_publishers_own_pictures_are_recorded_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("vods");
+    let config = format!(
+        "[record]\nstore = \"file://{}\"\nmerge = \"0s\"\n[hls]\nenabled = false\n",
+        store.display()
+    );
+    let server = Server::start_in(dir, &config, &FLAGS);
+    let mut publisher = publish(&server, &small(), &[]);
+    let id = until("a recording", || recordings(&server).pop()?["id"].as_u64());
+    let mut longest = 0;
+    until("the recording to grow", || {
+        let answer = server.get(&format!("/demo/vod-{id}.m3u8"));
+        let playlist = crate::harness::playlist::media(&answer.text());
+        if !playlist.ended {
+            assert_eq!(playlist.kind.as_deref(), Some("EVENT"));
+            assert_eq!(playlist.target, 30, "it must not change while it grows");
+        }
+        longest = longest.max(playlist.entries.len());
+        (longest >= 3).then_some(())
+    });
+    assert_eq!(publisher.ended().code(), Some(0), "{}", publisher.said());
+    assert_eq!(until_closed(&server), id);
+    let vod = Vod::from_server(&server, id);
+    vod.is_finished();
+    assert!((vod.duration() - 10.0).abs() <= 0.05, "{}", vod.duration());
+    assert!(vod.segments.keys().all(|uri| uri.starts_with("source/")));
+    let file = folder(&server).join("demo").join(format!("vod-{id}.m3u8"));
+    decodes(&file);
+    let said = ffprobe(&file, &["-count_packets", "-show_streams"]);
+    let streams = said["streams"].as_array().expect("streams");
+    let video = streams.iter().find(|one| one["codec_type"] == "video");
+    assert_eq!(video.expect("pictures")["nb_read_packets"], "250");
+}
+
+#[test]
 fn names_and_ids_do_not_leave_their_folder() {
     let server = with_folder("merge = \"0s\"");
     let mut publisher = publish(&server, &bundled_clip(), &[]);

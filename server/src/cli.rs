@@ -96,7 +96,8 @@ pub struct ServeArgs {
 pub enum RecordingsCommand {
     /// Tell what there is
     List(RecordingsArgs),
-    /// See that every segment that is listed is there (exit code 1 when one is not)
+    /// See that every segment that is listed is there and as large as it was (exit code 1
+    /// when anything is wrong)
     Check {
         /// Read every segment, and see that it lasts as long as is said
         #[arg(long)]

@@ -1,17 +1,19 @@
 //! `weir recordings`: looks after what is in a store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 
 use crate::config::{Config, Record};
 use crate::name::StreamName;
-use crate::record::catalogue::{self, Which};
+use crate::record::catalogue::{self, Findings, Patience, Which};
 use crate::record::store::{Fault, Store};
-use crate::record::{Others, Recorder, Snapshot, Sum};
+use crate::record::{Others, Recorder, Snapshot, State};
 use crate::serve;
 
 /// What is to be done, with the recordings of one stream or of all.
@@ -55,7 +57,7 @@ pub fn run(config: &Config, task: Task, choice: &Choice) -> Result<bool> {
             choice,
         };
         match task {
-            Task::List => work.list().await.map(|()| true),
+            Task::List => work.list().await,
             Task::Check { deep } => work.check(deep).await,
             Task::Repair => work.repair(config, record).await,
         }
@@ -93,19 +95,29 @@ impl Work<'_> {
         Ok(all)
     }
 
-    async fn list(&self) -> Result<()> {
+    async fn list(&self) -> Result<bool> {
         let all = self.chosen().await?;
         if all.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let sums = told(catalogue::sums(&self.store, all).await)?;
-        let widest = sums.keys().map(|which| which.name.as_str().len()).max();
+        let sums = catalogue::sums(&self.store, all).await;
+        let widest = sums.iter().map(|(which, _)| which.name.as_str().len());
+        let widest = widest.max();
         let width = widest.unwrap_or(0).max("STREAM".len());
         say(&format!(
             "{:width$}  {:13}  {:20}  {:>9}  {:>9}  {:>4}  STATE",
             "STREAM", "RECORDING", "STARTED", "DURATION", "SIZE", "GAPS"
         ));
+        let mut good = true;
         for (which, sum) in &sums {
+            let sum = match sum {
+                Ok(sum) => sum,
+                Err(fault) => {
+                    good = false;
+                    tell_fault(which, &fault.why);
+                    continue;
+                }
+            };
             let started = packager::playlist::iso8601(i64::try_from(which.id).unwrap_or(i64::MAX));
             let started = started.split('.').next().unwrap_or_default();
             let state = if sum.closed { "closed" } else { "open" };
@@ -118,56 +130,80 @@ impl Work<'_> {
                 sum.gaps,
             ));
         }
-        Ok(())
+        Ok(good)
     }
 
     async fn check(&self, deep: bool) -> Result<bool> {
+        let look = async |which: &Which| {
+            let Some(found) = catalogue::check(&self.store, which, deep).await? else {
+                return Ok(Report::nothing());
+            };
+            Ok(Report::of(which, &found))
+        };
+        self.each(look).await
+    }
+
+    /// Does `task` with each recording, whatever becomes of the others, and gives back
+    /// whether all are good.
+    async fn each(&self, task: impl AsyncFn(&Which) -> Result<Report, Fault>) -> Result<bool> {
         let all = self.chosen().await?;
         let bar = bar(all.len());
         let mut good = true;
+        let mut patience = Patience::default();
         for which in all {
             bar.set_message(format!("{} {}", which.name, which.id));
-            let found = told(catalogue::check(&self.store, &which, deep).await)?;
+            let done = task(&which).await;
             bar.inc(1);
-            let Some(found) = found else { continue };
-            good &= found.flaws.is_empty();
-            bar.suspend(|| tell(&which, &found.sum, found.segments, &found.flaws));
+            let fault = match done {
+                Ok(report) => {
+                    patience.is_over(None);
+                    good &= report.good;
+                    bar.suspend(|| report.lines.iter().for_each(|line| say(line)));
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            good = false;
+            bar.suspend(|| tell_fault(&which, &fault.why));
+            if patience.is_over(Some(&fault)) {
+                bar.finish_and_clear();
+                bail!("the store does not answer: {}", fault.why);
+            }
         }
         bar.finish_and_clear();
         Ok(good)
     }
 
     async fn repair(&self, config: &Config, record: Record) -> Result<bool> {
-        let mut good = self.finish(config, record).await?;
-        for which in self.chosen().await? {
-            let found = told(catalogue::check(&self.store, &which, false).await)?;
-            let Some(found) = found else { continue };
-            if !found.missing.is_empty() {
-                told(catalogue::mark_missing(&self.store, &which, &found.missing).await)?;
-                say(&format!(
-                    "{} {}: {} segments are gone for good; its playlist says so now",
-                    which.name,
-                    which.id,
-                    found.missing.len()
-                ));
+        let finished = self.finish(config, record).await?;
+        let mend = async |which: &Which| {
+            let Some(mut found) = catalogue::check(&self.store, which, false).await? else {
+                return Ok(Report::nothing());
+            };
+            let mut gone = 0;
+            // What the spool still has is not gone.
+            let stuck = finished.stuck.contains(&(which.name.to_string(), which.id));
+            if !stuck
+                && !found.missing.is_empty()
+                && catalogue::mark_missing(&self.store, which, &found).await?
+            {
+                gone = std::mem::take(&mut found.missing).len();
+                found.sum.gaps += gone as u64;
             }
             // What is left is nothing that can be mended from here.
-            let left = found.flaws.len() - found.missing.len().min(found.flaws.len());
-            good &= left == 0;
-            if left > 0 || found.missing.is_empty() {
-                let others = found.flaws.iter();
-                let others: Vec<_> = others
-                    .filter(|flaw| !flaw.ends_with("is listed and not there"))
-                    .cloned()
-                    .collect();
-                tell(&which, &found.sum, found.segments, &others);
+            let mut report = Report::of(which, &found);
+            if gone > 0 {
+                report.lines.push(format!(
+                    "  {gone} segments are gone for good; its playlist says so now"
+                ));
             }
-        }
-        Ok(good)
+            Ok(report)
+        };
+        Ok(self.each(mend).await? && finished.good)
     }
 
     /// Does what a start of the server would do with what earlier ones left.
-    async fn finish(&self, config: &Config, mut record: Record) -> Result<bool> {
+    async fn finish(&self, config: &Config, mut record: Record) -> Result<Finished> {
         // A folder that is spelled wrongly is told rather than made.
         let (data, _lock, throwaway) = match config.data.is_dir() {
             true => (config.data.clone(), Some(serve::lock(&config.data)?), None),
@@ -180,40 +216,116 @@ impl Work<'_> {
                 (throwaway.0.clone(), None, Some(throwaway))
             }
         };
+        let mut good = self.resend(&data).await?;
         // Nobody will continue what is repaired.
         record.merge = Duration::ZERO;
         record.keep_days = 0;
         let recorder = Recorder::open(record, &data, config.hls.segment, Others::TakenUp)?;
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
-        let progress = bar(0);
-        let open = |one: &Snapshot| one.state != crate::record::State::Closed;
-        loop {
-            tick.tick().await;
-            let all = recorder.all();
-            let left = all.iter().filter(|one| open(one));
-            let stalled = all.iter().find_map(|one| one.error.clone());
-            if let Some(why) = stalled {
-                progress.finish_and_clear();
-                return Err(anyhow!("{why}"));
-            }
-            let bytes: u64 = all.iter().map(|one| one.backlog.bytes).sum();
-            progress.set_message(format!("{} to be brought to the store", size(bytes)));
-            if left.count() == 0 {
-                break;
-            }
+        let stuck = bring(&recorder).await;
+        good &= stuck.is_empty();
+        if let Err(fault) = recorder.sweep().await {
+            say(&format!(
+                "Not everything that was left open could be closed: {}",
+                fault.why
+            ));
+            good = false;
         }
-        progress.finish_and_clear();
-        told(recorder.sweep().await)?;
-        let all = recorder.all();
-        for one in &all {
+        for one in recorder.all().iter().filter(|one| is_closed(one)) {
             say(&format!(
                 "{} {}: finished, {} segments in the store, {} lost",
                 one.name, one.id, one.stored.segments, one.gaps.segments
             ));
         }
         drop(throwaway);
-        Ok(true)
+        Ok(Finished { good, stuck })
     }
+
+    async fn resend(&self, data: &Path) -> Result<bool> {
+        let mut good = true;
+        let resent = catalogue::resend(&self.store, data).await;
+        for (which, resent) in resent.context("the spool cannot be read")? {
+            match resent {
+                Ok(0) => {}
+                Ok(count) => say(&format!(
+                    "{} {}: {count} segments were sent again: the store did not have them as they were",
+                    which.name, which.id
+                )),
+                Err(fault) => {
+                    tell_fault(&which, &fault.why);
+                    good = false;
+                }
+            }
+        }
+        Ok(good)
+    }
+}
+
+/// What became of recordings that nobody had finished.
+struct Finished {
+    good: bool,
+    /// Those of which the spool still has something.
+    stuck: BTreeSet<(String, u64)>,
+}
+
+/// Waits until all that is in the spool is in the store, but for recordings that get no
+/// further, which it gives back.
+async fn bring(recorder: &Recorder) -> BTreeSet<(String, u64)> {
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let progress = bar(0);
+    let mut stalls = Stalls::default();
+    loop {
+        tick.tick().await;
+        let all = recorder.all();
+        let bytes: u64 = all.iter().map(|one| one.backlog.bytes).sum();
+        progress.set_message(format!("{} to be brought to the store", size(bytes)));
+        for (one, why) in stalls.look(&all, Instant::now()) {
+            progress.suspend(|| say(&format!("{} {}: {why}", one.name, one.id)));
+        }
+        let left = |one: &Snapshot| !is_closed(one) && !stalls.given_up.contains(&key(one));
+        if !all.iter().any(left) {
+            progress.finish_and_clear();
+            return stalls.given_up;
+        }
+    }
+}
+
+/// Recordings that get no further.
+#[derive(Default)]
+struct Stalls {
+    /// Since when, with what was left then.
+    since: BTreeMap<(String, u64), (Instant, u64)>,
+    given_up: BTreeSet<(String, u64)>,
+}
+
+impl Stalls {
+    /// Gives back those that are given up now, and why.
+    fn look<'a>(&mut self, all: &'a [Snapshot], now: Instant) -> Vec<(&'a Snapshot, &'a str)> {
+        let mut over = Vec::new();
+        for one in all {
+            let key = key(one);
+            let Some(why) = one.error.as_deref().filter(|_| !is_closed(one)) else {
+                self.since.remove(&key);
+                self.given_up.remove(&key);
+                continue;
+            };
+            let left = one.backlog.segments;
+            let since = self.since.entry(key.clone()).or_insert((now, left));
+            if left < since.1 {
+                *since = (now, left);
+            } else if now.duration_since(since.0) >= STALLED && self.given_up.insert(key) {
+                over.push((one, why));
+            }
+        }
+        over
+    }
+}
+
+fn key(one: &Snapshot) -> (String, u64) {
+    (one.name.to_string(), one.id)
+}
+
+fn is_closed(one: &Snapshot) -> bool {
+    one.state == State::Closed
 }
 
 /// A data directory for the time of a repair.
@@ -233,30 +345,54 @@ impl Drop for Throwaway {
     }
 }
 
-fn tell(which: &Which, sum: &Sum, segments: u64, flaws: &[String]) {
-    let state = match (flaws.len(), sum.closed) {
-        (0, true) => "ok".to_owned(),
-        (0, false) => "ok, not closed yet".to_owned(),
-        (1, _) => "1 fault".to_owned(),
-        (count, _) => format!("{count} faults"),
-    };
-    let gaps = match sum.gaps {
-        0 => String::new(),
-        1 => ", 1 gap".to_owned(),
-        gaps => format!(", {gaps} gaps"),
-    };
-    say(&format!(
-        "{} {}: {state}; {}, {segments} segments, {}{gaps}",
-        which.name,
-        which.id,
-        duration(sum.duration_ms),
-        size(sum.bytes),
-    ));
-    for flaw in flaws.iter().take(MOST_TOLD) {
-        say(&format!("  {flaw}"));
+fn tell_fault(which: &Which, why: &str) {
+    say(&format!("{} {}: {why}", which.name, which.id));
+}
+
+/// What is told of a recording.
+struct Report {
+    good: bool,
+    lines: Vec<String>,
+}
+
+impl Report {
+    /// Of a recording that is gone by now.
+    fn nothing() -> Self {
+        Self {
+            good: true,
+            lines: Vec::new(),
+        }
     }
-    if flaws.len() > MOST_TOLD {
-        say(&format!("  and {} more", flaws.len() - MOST_TOLD));
+
+    fn of(which: &Which, found: &Findings) -> Self {
+        let (sum, faults) = (&found.sum, found.faults());
+        let state = match (faults.len(), sum.closed) {
+            (0, true) => "ok".to_owned(),
+            (0, false) => "ok, not closed yet".to_owned(),
+            (1, _) => "1 fault".to_owned(),
+            (count, _) => format!("{count} faults"),
+        };
+        let gaps = match sum.gaps {
+            0 => String::new(),
+            1 => ", 1 gap".to_owned(),
+            gaps => format!(", {gaps} gaps"),
+        };
+        let mut lines = vec![format!(
+            "{} {}: {state}; {}, {} segments, {}{gaps}",
+            which.name,
+            which.id,
+            duration(sum.duration_ms),
+            found.segments,
+            size(sum.bytes),
+        )];
+        lines.extend(faults.iter().take(MOST_TOLD).map(|one| format!("  {one}")));
+        if faults.len() > MOST_TOLD {
+            lines.push(format!("  and {} more", faults.len() - MOST_TOLD));
+        }
+        Self {
+            good: faults.is_empty(),
+            lines,
+        }
     }
 }
 
@@ -302,3 +438,46 @@ fn size(bytes: u64) -> String {
 
 /// Faults of a recording that are told one by one.
 const MOST_TOLD: usize = 20;
+
+/// How long a recording may fail to get any further before the others go on without
+/// it: some three tries.
+const STALLED: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Amount;
+
+    fn one(id: u64, segments: u64, error: Option<&str>) -> Snapshot {
+        Snapshot {
+            name: "demo".parse().unwrap(),
+            id,
+            state: State::Stalled,
+            error: error.map(str::to_owned),
+            backlog: Amount {
+                segments,
+                ..Amount::default()
+            },
+            stored: Amount::default(),
+            gaps: Amount::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_gets_no_further_is_given_up() {
+        let start = Instant::now();
+        let mut stalls = Stalls::default();
+        let mut look = |seconds: u64, all: &[Snapshot]| {
+            let over = stalls.look(all, start + Duration::from_secs(seconds));
+            let over: Vec<_> = over.iter().map(|(one, _)| one.id).collect();
+            (over, stalls.given_up.len())
+        };
+        let stuck = || one(1, 3, Some("no"));
+        assert_eq!(look(0, &[stuck(), one(2, 9, Some("slow"))]), (vec![], 0));
+        assert_eq!(look(9, &[stuck(), one(2, 8, Some("slow"))]), (vec![], 0));
+        assert_eq!(look(10, &[stuck(), one(2, 8, Some("slow"))]), (vec![1], 1));
+        assert_eq!(look(11, &[stuck(), one(2, 8, None)]), (vec![], 1));
+        assert_eq!(look(30, &[stuck(), one(2, 8, Some("slow"))]), (vec![], 1));
+        assert_eq!(look(31, &[one(1, 2, None)]), (vec![], 0), "it came back");
+    }
+}

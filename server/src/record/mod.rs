@@ -37,7 +37,6 @@ use tracing::{error, info, warn};
 pub(crate) use self::account::Amount;
 use self::account::{Account, Media, Piece};
 use self::journal::Begin;
-pub(crate) use self::objects::Sum;
 use self::recording::Recording;
 pub(crate) use self::recording::{Snapshot, State};
 use self::store::{Fault, FaultKind, Store};

@@ -17,6 +17,7 @@ mod http_answers;
 mod offline_ladders;
 mod players_read_the_source;
 mod publishers_are_let_in_or_told_why_not;
+mod recordings_are_looked_after;
 mod recordings_are_whole;
 mod recordings_survive;
 mod relays_keep_to_their_targets;

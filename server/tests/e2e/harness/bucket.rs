@@ -147,6 +147,27 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    /// Leaves the first `len` bytes of an object, and what was put with it.
+    pub(crate) fn cut(&self, key: &str, len: usize) {
+        let object = self.object(key).expect("an object");
+        let mut request = format!(
+            "PUT /{BUCKET}/{key} HTTP/1.1\r\nHost: moto\r\nConnection: close\r\nContent-Length: {len}\r\n\
+             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\n"
+        );
+        for name in ["weir-recording", "weir-segment"] {
+            let name = format!("x-amz-meta-{name}");
+            let value = object.header(&name).expect("what was put with it");
+            request += &format!("{name}: {value}\r\n");
+        }
+        let mut request = format!("{request}\r\n").into_bytes();
+        request.extend_from_slice(&object.body[..len]);
+        let answer = http::raw(&self.address, &request);
+        let answer = http::parse(&answer).expect("an answer of moto's");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
 /// What stands between `<name>` and `</name>`.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;

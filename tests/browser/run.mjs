@@ -159,6 +159,20 @@ async function everything() {
   const still = named["vod-shot"] ? ["--shot", resolve(named["vod-shot"])] : [];
   await script("vod.mjs", [page("demo"), ...still]);
 
+  // A publisher that comes back in time: one recording of two clocks.
+  publisher = publishers.weir(target("parts"));
+  tally("the first part goes live", await live(`${page("parts")}/live.m3u8`, 20));
+  await sleep(10);
+  await end(publisher);
+  publisher = publishers.weir(target("parts"));
+  await sleep(14);
+  await end(publisher);
+  tally("the recording of both is closed", await closed(`${page("parts")}/recordings.json`, 30));
+  const { recordings: both } = await (await fetch(`${page("parts")}/recordings.json`)).json();
+  const playlist = await (await fetch(`${page("parts")}/vod-${both[0].id}.m3u8`)).text();
+  tally("it is one", both.length === 1 && playlist.split("#EXT-X-DISCONTINUITY\n").length === 2, playlist);
+  await script("recording.mjs", [`${page("parts")}/${both[0].url}`]);
+
   // A second RTMP stack.
   if (has("gst-launch-1.0")) {
     publisher = publishers.gstreamer(target("gst"));

@@ -41,6 +41,18 @@ await Checks.run("vod", (checks) => withPage(address, async (page, console) => {
     checks.that(`plays from ${what}`, before.position - to < 3 && after.position > before.position + 0.7 && after.frames > before.frames,
       `${to.toFixed(1)} s asked for, ${before.position.toFixed(1)} to ${after.position.toFixed(1)} s, ${after.frames - before.frames} frames`);
   };
+  /** Where nothing is, it plays on behind it. */
+  const lands = async (to, from, until) => {
+    const before = (await sample(page)).frames;
+    await page.locator("#seek").fill(String(to));
+    const there = await page.waitForFunction(({ from, until, before }) => {
+      const { video } = window.weir;
+      const is = !video.seeking && !video.paused && video.currentTime >= from + 0.2 && video.currentTime < until
+        && video.getVideoPlaybackQuality().totalVideoFrames > before + 5;
+      return is && video.currentTime;
+    }, { from, until, before }, { ...END, polling: 50 }).then((is) => is.jsonValue(), () => null);
+    checks.that(`plays on when it is sent to ${to} s`, there !== null, there ?? await sample(page));
+  };
   await seek("the middle", Math.round(duration / 2));
   if (named.shot) {
     await page.mouse.move(500, 400);
@@ -95,8 +107,44 @@ await Checks.run("vod", (checks) => withPage(address, async (page, console) => {
   await page.locator("#seek").fill("30");
   await page.waitForFunction(() => !window.weir.video.seeking && window.weir.video.currentTime > 49 && window.weir.video.readyState > 2, undefined, END);
   checks.that("and when it is sent there", (await at()) < 60, await at());
+  const long = () => page.evaluate(() => window.weir.video.duration);
+  checks.that("it is as long as it is without what is missing", Math.abs((await long()) - newest.duration_ms / 1000) < 1, await long());
+  // From its two sides, into it, and back from behind it.
+  for (const [to, from, until] of [[5, 5, 11], [58, 58, 64], [8, 8, 12], [30, 49, 58], [6, 6, 12], [16, 49, 58]]) {
+    await lands(to, from, until);
+  }
+  await lands(9, 9, 12);
+  await page.waitForFunction(() => window.weir.video.currentTime > 50.5, undefined, END);
+  checks.that("leaps each time", (await at()) < 60, await at());
   await page.waitForFunction(() => /21 short parts are missing/.test(document.getElementById("facts").textContent), undefined, END);
   checks.that("says so", /21 short parts are missing/.test(await page.textContent("#recording-list")), await page.textContent("#recording-list"));
+  await page.unrouteAll();
+
+  // ---- Parts with clocks of their own ------------------------------------------------
+  // Two broadcasts are one recording: the second begins where the first one's clock did,
+  // and the last that the first had is lost.
+  let parts = 0;
+  await page.route(/vod-\d+\.m3u8/, async (route) => {
+    const answer = await route.fetch();
+    const lines = (await answer.text()).trimEnd().split("\n");
+    const begin = lines.findIndex((line) => line.startsWith("#EXTINF"));
+    const head = lines.slice(0, begin).filter((line) => !line.startsWith("#EXT-X-PROGRAM-DATE-TIME"));
+    const segments = lines.slice(begin).filter((line) => !line.startsWith("#EXT-X")).join("\n").split(/\n(?=#EXTINF)/);
+    const first = segments.slice(0, 8);
+    const second = segments.slice(1, 9);
+    parts = [...first, ...second].reduce((sum, one) => sum + parseFloat(one.slice("#EXTINF:".length)), 0);
+    const body = [...head, ...first.slice(0, 7), "#EXT-X-GAP", first[7], "#EXT-X-DISCONTINUITY", ...second, "#EXT-X-ENDLIST", ""].join("\n");
+    await route.fulfill({ response: answer, body });
+  });
+  await page.goto(url);
+  await playing(page, "recorded");
+  checks.that("two parts are as long as both", Math.abs((await long()) - parts) < 0.3, `${await long()} of ${parts}`);
+  for (const [to, from, until] of [[24, 24, 30], [4, 4, 10], [14, 15.8, 21], [20, 20, 26], [9, 9, 13]]) await lands(to, from, until);
+  await page.waitForFunction(() => window.weir.video.currentTime > 18, undefined, END);
+  checks.that("goes on from one into the other", (await at()) < 24 && (await sample(page)).restarts === 0, (await sample(page)).errors);
+  await page.locator("#seek").fill(String(Math.floor(parts) - 3));
+  await page.waitForSelector("#again", END);
+  checks.that("and ends where both do", Math.abs((await at()) - parts) < 0.5, `${await at()} of ${parts}`);
   await page.unrouteAll();
 
   // ---- No recording -----------------------------------------------------------

@@ -3,7 +3,7 @@
 #
 #   scripts/recordings.sh [outages|kills|simulate]...
 #
-# outages   a store (moto) that is down, answers 503, resets connections and is slow (1 KB/s),
+# outages   a store (moto) that is down, answers 503, resets connections, is slow (1 KB/s) or silent,
 #           each for MINUTES (5) in the middle of a broadcast: what viewers noticed, how far
 #           the store fell behind, and that nothing is lost
 # kills     kill -9 of weir at KILLS (20) random moments of a broadcast, the store being down

@@ -354,6 +354,9 @@ impl Recording {
     pub(super) async fn stored(&self, shared: &Shared, number: u64, bytes: u32) {
         let on_disk = {
             let mut account = self.account();
+            if account.settled(number) {
+                return;
+            }
             self.due().push_back(Line::Stored(number));
             account.stored(number)
         };
@@ -368,6 +371,10 @@ impl Recording {
     pub(super) async fn lose(&self, shared: &Shared, number: u64, bytes: u32) {
         let on_disk = {
             let mut account = self.account();
+            // It may have got to the store meanwhile.
+            if account.settled(number) {
+                return;
+            }
             self.due().push_back(Line::Lost(number));
             account.lost(number)
         };

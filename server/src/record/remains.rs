@@ -39,7 +39,11 @@ pub(super) async fn complete(store: &Store, recording: &Recording) -> Result<(),
                 Some(key) => store.head(&key).await?,
                 None => None,
             };
-            let size = head.map(|head| head.size);
+            // What it was put with, not what is left of it: that is for a check to find.
+            let size = head.map(|head| {
+                let said = objects::piece_of(&head.meta);
+                said.map_or(head.size, |piece| u64::from(piece.bytes))
+            });
             piece.bytes = u32::try_from(size.unwrap_or_default()).unwrap_or(u32::MAX);
             let place = size.map_or(Place::Lost, |_| Place::Stored);
             Ok::<_, Fault>((piece, place))

@@ -441,17 +441,20 @@ fn recordings(app: &App, page: &mut Page) {
         "Bytes of segments on this server's disk.",
     );
     page.sample("weir_record_spool_bytes", &[], recorder.spooled_bytes());
-    // One recording for each stream, the newest: a label for each that ever was
-    // would grow without end.
+    // Samples for each stream: a label for each recording that ever was would grow
+    // without end. Of several that are open none is hidden by the newest.
+    let mut backlogs: BTreeMap<_, f64> = BTreeMap::new();
+    for one in &all {
+        *backlogs.entry(one.name.as_str()).or_default() += one.backlog.duration.as_secs_f64();
+    }
     let newest: BTreeMap<_, _> = all.iter().map(|one| (one.name.as_str(), one)).collect();
     let name = "weir_record_backlog_seconds";
     page.family(
         name,
         "gauge",
-        "Media time of a stream's newest recording that is not in the store yet.",
+        "Media time of a stream's recordings that is not in the store yet, their sum.",
     );
-    for (stream, one) in &newest {
-        let backlog = one.backlog.duration.as_secs_f64();
+    for (stream, backlog) in &backlogs {
         page.sample(name, &[("stream", stream)], backlog);
     }
     let name = "weir_record_state";

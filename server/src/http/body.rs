@@ -1,6 +1,7 @@
 //! Bytes that are served often: rendered once, tagged once, compressed once.
 
 use std::io::Write as _;
+use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -85,17 +86,105 @@ pub(super) fn respond(
     cache: &'static str,
     body: Bytes,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+    let length = body.len() as u64;
+    respond_with(status, content_type, cache, (length, Body::from(body)))
+}
+
+fn respond_with(
+    status: StatusCode,
+    content_type: &'static str,
+    cache: &'static str,
+    (length, body): (u64, Body),
+) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-    *response.body_mut() = Body::from(body);
     response
 }
 
-/// Bytes that never change, with Range (RFC 9110 14) and entity tag.
+/// Bytes that never change, with Range (RFC 9110 14) and entity tag: wherever they
+/// are, so that what is answered is known before they are read.
+#[derive(Debug)]
+pub(super) struct Immutable<'a> {
+    pub(super) content_type: &'static str,
+    pub(super) cache: &'static str,
+    pub(super) tag: &'a str,
+    /// Bytes of the whole.
+    pub(super) length: u64,
+}
+
+/// What of it a request is to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The client has it.
+    NotModified,
+    Whole,
+    /// From the first byte up to, not including, the last.
+    Part {
+        from: u64,
+        to: u64,
+    },
+    Unsatisfiable,
+}
+
+impl Immutable<'_> {
+    pub(super) fn wanted(&self, request: &HeaderMap) -> Wanted {
+        match matches_tag(request, self.tag) {
+            true => Wanted::NotModified,
+            false => range(request, self.tag, self.length),
+        }
+    }
+
+    /// The bytes that go into the answer.
+    pub(super) fn range(&self, wanted: &Wanted) -> Range<u64> {
+        match *wanted {
+            Wanted::NotModified | Wanted::Unsatisfiable => 0..0,
+            Wanted::Whole => 0..self.length,
+            Wanted::Part { from, to } => from..to,
+        }
+    }
+
+    /// The answer with `body`, which is what [`Immutable::range`] says; one to HEAD
+    /// has none.
+    pub(super) fn respond(&self, wanted: &Wanted, body: Body) -> Response<Body> {
+        let range = self.range(wanted);
+        let body = (range.end - range.start, body);
+        let (content_type, cache) = (self.content_type, self.cache);
+        let mut response = match wanted {
+            Wanted::NotModified => {
+                let status = StatusCode::NOT_MODIFIED;
+                let mut response = respond_with(status, content_type, cache, body);
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+                response.headers_mut().remove(header::CONTENT_TYPE);
+                response
+            }
+            Wanted::Whole => respond_with(StatusCode::OK, content_type, cache, body),
+            Wanted::Part { from, to } => {
+                let status = StatusCode::PARTIAL_CONTENT;
+                let mut response = respond_with(status, content_type, cache, body);
+                let range = format!("bytes {from}-{}/{}", to - 1, self.length);
+                insert(response.headers_mut(), header::CONTENT_RANGE, &range);
+                response
+            }
+            Wanted::Unsatisfiable => {
+                let status = StatusCode::RANGE_NOT_SATISFIABLE;
+                let mut response = respond_with(status, TEXT, "no-store", body);
+                let range = format!("bytes */{}", self.length);
+                insert(response.headers_mut(), header::CONTENT_RANGE, &range);
+                return response;
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        insert(headers, header::ETAG, self.tag);
+        response
+    }
+}
+
+/// Bytes in memory that never change.
 pub(super) fn respond_immutable(
     request: &HeaderMap,
     content_type: &'static str,
@@ -103,48 +192,22 @@ pub(super) fn respond_immutable(
     tag: &str,
     body: &Bytes,
 ) -> Response<Body> {
-    let mut response = if matches_tag(request, tag) {
-        let mut response = respond(StatusCode::NOT_MODIFIED, content_type, cache, Bytes::new());
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        response
-    } else {
-        match range(request, tag, body.len()) {
-            Range::Whole => respond(StatusCode::OK, content_type, cache, body.clone()),
-            Range::Part { from, to } => {
-                let mut response = respond(
-                    StatusCode::PARTIAL_CONTENT,
-                    content_type,
-                    cache,
-                    body.slice(from..to),
-                );
-                insert(
-                    response.headers_mut(),
-                    header::CONTENT_RANGE,
-                    &format!("bytes {from}-{}/{}", to - 1, body.len()),
-                );
-                response
-            }
-            Range::Unsatisfiable => {
-                let mut response = respond(
-                    StatusCode::RANGE_NOT_SATISFIABLE,
-                    TEXT,
-                    "no-store",
-                    Bytes::new(),
-                );
-                insert(
-                    response.headers_mut(),
-                    header::CONTENT_RANGE,
-                    &format!("bytes */{}", body.len()),
-                );
-                return response;
-            }
-        }
+    let whole = Immutable {
+        content_type,
+        cache,
+        tag,
+        length: body.len() as u64,
     };
-    let headers = response.headers_mut();
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    insert(headers, header::ETAG, tag);
-    response
+    let wanted = whole.wanted(request);
+    let range = whole.range(&wanted);
+    let part = body.slice(range.start as usize..range.end as usize);
+    whole.respond(&wanted, Body::from(part))
+}
+
+/// The entity tag of a segment, the same whether it is live or recorded, wherever it
+/// is read from.
+pub(super) fn segment_tag(number: u64, length: u64) -> String {
+    format!("\"{number:x}-{length:x}\"")
 }
 
 /// A plain sentence for people, with no cache.
@@ -160,56 +223,45 @@ pub(super) fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    Whole,
-    /// From the first byte up to, not including, the last.
-    Part {
-        from: usize,
-        to: usize,
-    },
-    Unsatisfiable,
-}
-
 /// A single range is honoured; several, another unit or a malformed one give
 /// the whole body, as RFC 9110 14.2 allows.
-fn range(request: &HeaderMap, tag: &str, len: usize) -> Range {
+fn range(request: &HeaderMap, tag: &str, len: u64) -> Wanted {
     let if_range = request.get(header::IF_RANGE);
     if if_range.is_some_and(|wanted| wanted.as_bytes() != tag.as_bytes()) {
-        return Range::Whole;
+        return Wanted::Whole;
     }
     let text = request
         .get(header::RANGE)
         .and_then(|value| value.to_str().ok());
     let Some(spec) = text.and_then(|text| text.trim().strip_prefix("bytes=")) else {
-        return Range::Whole;
+        return Wanted::Whole;
     };
     let Some((first, last)) = spec.split_once('-') else {
-        return Range::Whole;
+        return Wanted::Whole;
     };
     let (first, last) = (first.trim(), last.trim());
-    let number = |digits: &str| -> Option<usize> {
+    let number = |digits: &str| -> Option<u64> {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         // A number too large for us is past the end all the same.
-        Some(digits.parse().unwrap_or(usize::MAX))
+        Some(digits.parse().unwrap_or(u64::MAX))
     };
     let (from, to) = match (number(first), number(last)) {
         (Some(from), Some(last)) if last >= from => (from, last.saturating_add(1).min(len)),
         (Some(from), None) if last.is_empty() => (from, len),
         (None, Some(suffix)) if first.is_empty() => {
             if suffix == 0 {
-                return Range::Unsatisfiable;
+                return Wanted::Unsatisfiable;
             }
             (len.saturating_sub(suffix), len)
         }
-        _ => return Range::Whole,
+        _ => return Wanted::Whole,
     };
     if from >= len {
-        Range::Unsatisfiable
+        Wanted::Unsatisfiable
     } else {
-        Range::Part { from, to }
+        Wanted::Part { from, to }
     }
 }
 
@@ -267,17 +319,17 @@ mod tests {
                 "{value}"
             )
         };
-        check("bytes=0-0", Range::Part { from: 0, to: 1 });
-        check("bytes=2-", Range::Part { from: 2, to: 10 });
+        check("bytes=0-0", Wanted::Part { from: 0, to: 1 });
+        check("bytes=2-", Wanted::Part { from: 2, to: 10 });
         check(
             "bytes=2-99999999999999999999999",
-            Range::Part { from: 2, to: 10 },
+            Wanted::Part { from: 2, to: 10 },
         );
-        check("bytes=-3", Range::Part { from: 7, to: 10 });
-        check("bytes=-99", Range::Part { from: 0, to: 10 });
-        check("bytes=10-", Range::Unsatisfiable);
-        check("bytes=99999999999999999999999-", Range::Unsatisfiable);
-        check("bytes=-0", Range::Unsatisfiable);
+        check("bytes=-3", Wanted::Part { from: 7, to: 10 });
+        check("bytes=-99", Wanted::Part { from: 0, to: 10 });
+        check("bytes=10-", Wanted::Unsatisfiable);
+        check("bytes=99999999999999999999999-", Wanted::Unsatisfiable);
+        check("bytes=-0", Wanted::Unsatisfiable);
         for odd in [
             "bytes=5-2",
             "bytes=a-b",
@@ -287,7 +339,7 @@ mod tests {
             "bytes=-",
             "bytes=1",
         ] {
-            check(odd, Range::Whole);
+            check(odd, Wanted::Whole);
         }
     }
 
@@ -295,7 +347,7 @@ mod tests {
     fn a_range_of_another_version_gets_the_whole() {
         let mut request = headers(header::RANGE, "bytes=0-1");
         request.insert(header::IF_RANGE, HeaderValue::from_static("\"old\""));
-        assert_eq!(range(&request, "\"new\"", 10), Range::Whole);
+        assert_eq!(range(&request, "\"new\"", 10), Wanted::Whole);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod api;
 mod body;
 mod lasting;
+mod lent;
 mod metrics;
 mod pages;
 mod recordings;
@@ -21,7 +22,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 pub(crate) use self::body::Rendered;
-use self::body::{insert, respond_immutable, sentence};
+use self::body::{insert, respond_immutable, segment_tag, sentence};
 pub use self::metrics::Metrics;
 use self::route::Route;
 pub(crate) use self::serve::{MAX_CONNECTIONS, serve};
@@ -60,7 +61,7 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
                 api::answer(&app, question, peer.ip(), version, headers).map(Content::Whole)
             }
             Route::Flv { app: of, name } => flv(&app, of, name),
-            route => get(&app, route, headers).await.map(Content::Whole),
+            route => get(&app, method, route, headers).await.map(Content::Whole),
         },
         Method::OPTIONS => options().map(Content::Whole),
         _ => not_allowed().map(Content::Whole),
@@ -84,7 +85,12 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
     response
 }
 
-async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response<Body> {
+async fn get(
+    app: &Arc<App>,
+    method: &Method,
+    route: &Route<'_>,
+    headers: &HeaderMap,
+) -> Response<Body> {
     match route {
         Route::Home => pages::home(app, headers),
         Route::Player(name) => pages::player(name, headers),
@@ -113,7 +119,7 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
         },
         Route::Segment { name, rung, number } => match app.directory.segment(name, rung, *number) {
             Some(segment) => {
-                let tag = format!("\"{number:x}-{:x}\"", segment.data.len());
+                let tag = segment_tag(*number, segment.data.len() as u64);
                 respond_immutable(
                     headers,
                     "video/mp2t",
@@ -123,7 +129,7 @@ async fn get(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap) -> Response
                 )
             }
             None if app.recorder.is_some() => {
-                recordings::segment(app, headers, name, rung, *number).await
+                recordings::segment(app, (method, headers), name, rung, *number).await
             }
             None if app.directory.find(name).is_some() => sentence(
                 StatusCode::NOT_FOUND,

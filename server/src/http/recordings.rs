@@ -1,17 +1,17 @@
 //! Answers about recordings.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::Serialize;
-use tracing::warn;
 
-use super::body::{respond, respond_immutable, sentence};
+use super::body::{Immutable, respond, segment_tag, sentence};
+use super::lent::Lent;
 use super::{PLAYLIST, not_live};
 use crate::app::App;
 use crate::name::StreamName;
-use crate::record::Watched;
 use crate::record::store::Fault;
+use crate::record::{Recorder, Watched};
 
 /// The recordings of a stream, the newest first.
 #[derive(Serialize)]
@@ -42,7 +42,8 @@ pub(super) async fn playlist(
     let Some(recorder) = &app.recorder else {
         return none(name, id);
     };
-    watched(headers, (name, id), recorder.playlist(name, id).await)
+    let playlist = recorder.playlist(name, id).await;
+    watched(recorder, headers, (name, id), playlist)
 }
 
 pub(super) async fn master(
@@ -54,10 +55,12 @@ pub(super) async fn master(
     let Some(recorder) = &app.recorder else {
         return none(name, id);
     };
-    watched(headers, (name, id), recorder.master(name, id).await)
+    let master = recorder.master(name, id).await;
+    watched(recorder, headers, (name, id), master)
 }
 
 fn watched(
+    recorder: &Recorder,
     headers: &HeaderMap,
     (name, id): (&StreamName, u64),
     watched: Result<Option<Watched>, Fault>,
@@ -68,13 +71,13 @@ fn watched(
             playlist.respond(headers, PLAYLIST, cache)
         }
         Ok(None) => none(name, id),
-        Err(fault) => out_of_reach(&fault),
+        Err(fault) => out_of_reach(recorder, &fault),
     }
 }
 
 pub(super) async fn segment(
     app: &App,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
     name: &StreamName,
     rung: &str,
     number: u64,
@@ -82,28 +85,44 @@ pub(super) async fn segment(
     let Some(recorder) = &app.recorder else {
         return not_live(name);
     };
-    match recorder.segment(name, rung, number).await {
-        Ok(Some(bytes)) => {
-            let tag = format!("\"{number:x}-{:x}\"", bytes.len());
-            let cache = "public, max-age=31536000, immutable";
-            respond_immutable(headers, "video/mp2t", cache, &tag, &bytes)
-        }
-        Ok(None) => sentence(
-            StatusCode::NOT_FOUND,
-            format!("segment {number} of {name} is not here: it is neither live nor recorded"),
-        ),
-        Err(fault) => out_of_reach(&fault),
+    let live = app.directory.on_air(name).map(|live| live.session());
+    let found = match recorder.segment(name, rung, number, live).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return no_segment(name, number),
+        Err(fault) => return out_of_reach(recorder, &fault),
+    };
+    let file = Immutable {
+        content_type: "video/mp2t",
+        cache: "public, max-age=31536000, immutable",
+        tag: &segment_tag(number, found.size),
+        length: found.size,
+    };
+    let wanted = file.wanted(headers);
+    let range = file.range(&wanted);
+    if method == Method::HEAD || range.is_empty() {
+        return file.respond(&wanted, Body::empty());
     }
+    match recorder.read(&found, range).await {
+        Ok(Some(held)) => file.respond(&wanted, Body::new(Lent::new(held))),
+        Ok(None) => no_segment(name, number),
+        Err(fault) => out_of_reach(recorder, &fault),
+    }
+}
+
+fn no_segment(name: &StreamName, number: u64) -> Response<Body> {
+    sentence(
+        StatusCode::NOT_FOUND,
+        format!("segment {number} of {name} is not here: it is neither live nor recorded"),
+    )
 }
 
 pub(super) async fn list(app: &App, name: &StreamName) -> Response<Body> {
     let list = match &app.recorder {
-        Some(recorder) => recorder.list(name).await,
-        None => Ok(Vec::new()),
-    };
-    let list = match list {
-        Ok(list) => list,
-        Err(fault) => return out_of_reach(&fault),
+        Some(recorder) => match recorder.list(name).await {
+            Ok(list) => list,
+            Err(fault) => return out_of_reach(recorder, &fault),
+        },
+        None => Vec::new(),
     };
     let recordings = list.iter().map(|one| Recording {
         id: one.id,
@@ -134,10 +153,16 @@ fn none(name: &StreamName, id: u64) -> Response<Body> {
 }
 
 /// Why the store did not answer is the operator's business.
-fn out_of_reach(fault: &Fault) -> Response<Body> {
-    warn!(reason = %fault.why, "a recording cannot be read");
-    sentence(
+fn out_of_reach(recorder: &Recorder, fault: &Fault) -> Response<Body> {
+    recorder.unserved(fault);
+    let mut response = sentence(
         StatusCode::SERVICE_UNAVAILABLE,
         "the store of recordings does not answer; try again in a while".to_owned(),
-    )
+    );
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(AGAIN));
+    response
 }
+
+/// Seconds after which a player may ask again.
+const AGAIN: u64 = 5;

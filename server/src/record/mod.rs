@@ -40,7 +40,7 @@ use self::journal::Begin;
 use self::recording::Recording;
 pub(crate) use self::recording::{Snapshot, State};
 use self::store::{Fault, FaultKind, Store};
-pub(crate) use self::watch::Watched;
+pub(crate) use self::watch::{Held, Watched};
 use crate::backoff::Backoff;
 use crate::config;
 use crate::ladder::Output;

@@ -5,9 +5,11 @@
 //! is done on threads that may.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use tracing::warn;
 
 use super::account::Account;
@@ -65,6 +67,16 @@ pub(super) fn write(folder: &Path, number: u64, bytes: &[u8]) -> io::Result<()> 
         let _ = fs::remove_file(&beside);
     }
     written
+}
+
+/// Reads the bytes of a segment that lie in `range`, fewer where it ends before.
+pub(super) fn read(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    let end = range.end.min(file.metadata()?.len());
+    let start = file.seek(SeekFrom::Start(range.start.min(end)))?;
+    let mut bytes = Vec::with_capacity((end - start) as usize);
+    file.take(end - start).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
 }
 
 /// Removes a segment, which may be gone already.

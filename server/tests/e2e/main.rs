@@ -20,6 +20,7 @@ mod publishers_are_let_in_or_told_why_not;
 mod recordings_are_looked_after;
 mod recordings_are_whole;
 mod recordings_survive;
+mod recordings_watched;
 mod relays_keep_to_their_targets;
 mod relays_recover_by_themselves;
 mod relays_send_what_came;

@@ -4,6 +4,7 @@ pub(crate) mod bucket;
 pub(crate) mod certificates;
 pub(crate) mod destinations;
 pub(crate) mod http;
+pub(crate) mod ledger;
 pub(crate) mod messages;
 pub(crate) mod peer;
 pub(crate) mod playlist;

@@ -24,7 +24,7 @@ mod watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use media::Ticks;
@@ -184,7 +184,7 @@ impl Recorder {
             recording.relist.store(true, Ordering::Relaxed);
             shared.open(Arc::new(recording));
         }
-        shared.runtime.spawn(look_after(Arc::clone(&shared)));
+        shared.runtime.spawn(look_after(Arc::downgrade(&shared)));
         Ok(Self(shared))
     }
 
@@ -549,14 +549,15 @@ fn best<'a>(
     best
 }
 
-/// Closes what nobody looks after, and deletes what is too old, now and then.
-async fn look_after(shared: Arc<Shared>) {
+/// Closes what nobody looks after, and deletes what is too old, now and then, while
+/// there is a recorder or a recording.
+async fn look_after(shared: Weak<Shared>) {
     let mut next_expiry = Instant::now();
     // After an outage of the store those who look after their recordings have to be
     // heard first.
     let mut failed = false;
     let mut not_before = Instant::now();
-    loop {
+    while let Some(shared) = shared.upgrade() {
         if shared.settings.keep_days > 0 && next_expiry <= Instant::now() {
             next_expiry = Instant::now() + EXPIRE;
             if let Err(fault) = expire(&shared).await {
@@ -578,6 +579,7 @@ async fn look_after(shared: Arc<Shared>) {
                 not_before = Instant::now() + AFTER_OUTAGE;
             }
         }
+        drop(shared);
         sleep(SWEEP).await;
     }
 }

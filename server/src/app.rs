@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Instant;
 
-use media::Ticks;
+use media::{Rung, Ticks};
 use tokio::sync::Semaphore;
 
+use crate::auth::limiter::Limiter;
 use crate::clock;
-use crate::config::{AuthMode, Config, StreamLimit};
+use crate::config::{Config, StreamLimit};
+use crate::database::Database;
 use crate::http::Metrics;
-use crate::keys::Keys;
 use crate::ladder;
 use crate::live::{Broadcast, Directory, Playout};
-use crate::name::StreamName;
 use crate::record::{Others, Recorder};
 use crate::relay::Relays;
 use crate::tls::Connector;
@@ -32,7 +32,10 @@ pub struct App {
     pub(crate) tls: Connector,
     /// What keeps broadcasts, if they are kept.
     pub(crate) recorder: Option<Recorder>,
-    keys: Keys,
+    /// Streams, keys, targets and tokens.
+    pub(crate) database: Database,
+    /// Failed attempts to publish.
+    pub(crate) failures: Limiter,
     pool: Arc<rayon::ThreadPool>,
     /// When the server began.
     pub(crate) started: Instant,
@@ -40,28 +43,15 @@ pub struct App {
     rtmp_port: AtomicU16,
 }
 
-/// Why a publisher is turned away, in words for its screen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denied {
-    #[error("the stream key is not known here")]
-    Key,
-    #[error("not a stream name: {0}")]
-    Name(String),
-    #[error("this server is shutting down")]
-    Draining,
-    #[error("this server carries all the {0} streams it is allowed")]
-    Full(usize),
-}
-
 impl App {
-    /// The state of a server with `config`, whose keys are in `keys` and whose
+    /// The state of a server with `config`, whose streams are in `database` and whose
     /// relays trust what `tls` does; recordings that an earlier run has left are taken
     /// up. Call it in a runtime.
     #[expect(
         clippy::disallowed_methods,
         reason = "the server is where time is read"
     )]
-    pub fn new(config: Config, keys: Keys, tls: Connector) -> std::io::Result<Self> {
+    pub fn new(config: Config, database: Database, tls: Connector) -> std::io::Result<Self> {
         let playout = Playout {
             segment: config.hls.segment,
             window: config.hls.window,
@@ -86,7 +76,8 @@ impl App {
             relays: Relays::default(),
             tls,
             recorder,
-            keys,
+            database,
+            failures: Limiter::default(),
             pool: Arc::new(pool),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -109,30 +100,12 @@ impl App {
         clock::unix_ms()
     }
 
-    /// The name that `key` may publish. Reads a file when the keys have changed:
-    /// not for an async worker.
-    pub(crate) fn authorize(&self, key: &str) -> Result<StreamName, Denied> {
-        let name = match self.config.auth {
-            AuthMode::Open => key
-                .parse()
-                .map_err(|error: crate::name::InvalidName| Denied::Name(error.to_string()))?,
-            AuthMode::Keys => self.keys.lookup(key).ok_or(Denied::Key)?,
-        };
-        if self.draining() {
-            return Err(Denied::Draining);
-        }
-        if let StreamLimit::AtMost(most) = self.config.limits.streams
-            && self.directory.live().len() >= most
-        {
-            return Err(Denied::Full(most));
-        }
-        Ok(name)
-    }
-
     /// What the ladder of `broadcast` is built from. Without `hls.enabled` no rung
-    /// is listed: each is there for those alone who read it.
-    pub(crate) fn ladder(&self, broadcast: &Broadcast) -> ladder::Settings {
-        let hls = &self.config.hls;
+    /// is listed: each is there for those alone who read it. With a `top` no listed
+    /// rung is higher than that one.
+    pub(crate) fn ladder(&self, broadcast: &Broadcast, top: Option<&str>) -> ladder::Settings {
+        let mut hls = self.config.hls.clone();
+        limit(&mut hls.rungs, top);
         let all = hls.rungs.iter().chain(&hls.unlisted);
         let (rungs, unlisted) = if hls.enabled {
             (hls.rungs.clone(), hls.unlisted.clone())
@@ -192,6 +165,15 @@ impl App {
 /// Nine tenths, and one connection at least for publishers.
 fn players_of(connections: usize) -> usize {
     connections - connections.div_ceil(10)
+}
+
+/// Leaves out the rungs above the one named `top`, if there is such a one; the lowest
+/// stays in any case.
+fn limit(rungs: &mut Vec<Rung>, top: Option<&str>) {
+    let named = |rung: &&Rung| top.is_some_and(|top| rung.name().eq_ignore_ascii_case(top));
+    if let Some(most) = rungs.iter().find(named).map(|rung| rung.bounds().height) {
+        rungs.retain(|rung| rung.bounds().height <= most);
+    }
 }
 
 /// A publisher that sends sound alone for so long has no camera; one that has

@@ -4,17 +4,22 @@
 //! text: a default here would silently overrule the file, and a check here
 //! would word its complaint unlike the other layers.
 
-use std::fmt;
+mod secrets;
+
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_FILE, Environment, Flag, Invalid, Loaded};
-use crate::keys::{Key, KeyError, KeyRecord, Keys};
 use crate::name::StreamName;
 use crate::recordings::{Choice, Task};
+
+pub use secrets::{
+    DataArgs, KeyArgs, KeysCommand, RotateArgs, StreamArgs, TokenArgs, TokenCommand,
+};
+pub use secrets::{run_keys, run_token};
 
 /// The whole command line. No `Debug`: URLs on it may hold stream keys.
 #[derive(Parser)]
@@ -43,9 +48,12 @@ pub enum Command {
     Publish(PublishArgs),
     /// Play a stream over RTMP, HTTP-FLV or HLS and count what comes; a load tool
     Play(PlayArgs),
-    /// Manage stream keys; a running server heeds it from the next publication on
+    /// Manage stream keys; a running server heeds it at once
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Manage the tokens that the API asks for
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Look after recordings in a store
     #[command(subcommand)]
     Recordings(RecordingsCommand),
@@ -190,54 +198,6 @@ pub struct HealthArgs {
     pub url: String,
 }
 
-/// `weir keys …`
-#[derive(Subcommand)]
-pub enum KeysCommand {
-    /// Make one more key for a stream; prints it, this once, on the last line
-    Add(StreamArgs),
-    /// List the keys: stream, beginning of the key, age, state
-    List(DataArgs),
-    /// Make a new key for a stream and remove the old ones; prints it on the last line
-    Rotate(StreamArgs),
-    /// Refuse a stream's keys from now on, but keep them listed
-    Disable(KeyArgs),
-    /// Remove a stream's keys
-    Remove(KeyArgs),
-}
-
-/// Whose keys: the data directory.
-#[derive(Args)]
-pub struct DataArgs {
-    /// Data directory of the server [default: weir-data]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<String>,
-    /// Configuration file (TOML) [env: WEIR_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// A stream.
-#[derive(Args)]
-pub struct StreamArgs {
-    /// The stream's name: what viewers see in the URL
-    #[arg(value_name = "NAME")]
-    pub name: StreamName,
-    /// Whose keys.
-    #[command(flatten)]
-    pub data: DataArgs,
-}
-
-/// A stream and perhaps one of its keys.
-#[derive(Args)]
-pub struct KeyArgs {
-    /// Only the key that begins so, as `weir keys list` shows it
-    #[arg(long = "key", value_name = "BEGINNING")]
-    pub prefix: Option<String>,
-    /// Which stream.
-    #[command(flatten)]
-    pub stream: StreamArgs,
-}
-
 /// `weir config …`
 #[derive(Subcommand)]
 pub enum ConfigCommand {
@@ -340,13 +300,6 @@ impl RecordingsArgs {
     }
 }
 
-impl DataArgs {
-    fn load(&self, environment: &Environment) -> Result<Loaded, Invalid> {
-        let flags = given([("data", "--data", &self.data)]);
-        Config::load(&flags, self.config.as_deref(), environment)
-    }
-}
-
 fn given<'a>(
     pairs: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
 ) -> Vec<Flag> {
@@ -382,122 +335,12 @@ pub fn run_config(command: &ConfigCommand, out: &mut dyn Write, err: &mut dyn Wr
     }
 }
 
-/// Runs `weir keys`.
-pub fn run_keys(
-    command: &KeysCommand,
-    environment: &Environment,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Exit {
-    let data = match command {
-        KeysCommand::List(data) => data,
-        KeysCommand::Add(stream) | KeysCommand::Rotate(stream) => &stream.data,
-        KeysCommand::Disable(key) | KeysCommand::Remove(key) => &key.stream.data,
-    };
-    let config = match data.load(environment) {
-        Ok(loaded) => loaded.config,
-        Err(invalid) => return report(&invalid, err),
-    };
-    match change_keys(command, &config) {
-        Ok(text) => told(out.write_all(text.as_bytes()), Exit::Success),
-        Err(error) => told(writeln!(err, "{error}"), Exit::Failure),
-    }
-}
-
-fn change_keys(command: &KeysCommand, config: &Config) -> Result<String, KeyError> {
-    let keys = Keys::open(&config.data)?;
-    Ok(match command {
-        KeysCommand::Add(StreamArgs { name, .. }) => {
-            let key = keys.add(name)?;
-            format!("New key for stream {name}.\n{}", show_once(&key, config))
-        }
-        KeysCommand::Rotate(StreamArgs { name, .. }) => {
-            let key = keys.rotate(name)?;
-            format!(
-                "New key for stream {name}; the old ones are gone. A broadcast that is on the air goes on.\n{}",
-                show_once(&key, config)
-            )
-        }
-        KeysCommand::List(_) => table(&keys.list()?, &config.data),
-        KeysCommand::Disable(KeyArgs { prefix, stream }) => {
-            let count = keys.disable(&stream.name, prefix.as_deref())?;
-            format!(
-                "Disabled {} of stream {}.\n",
-                count_keys(count),
-                stream.name
-            )
-        }
-        KeysCommand::Remove(KeyArgs { prefix, stream }) => {
-            let count = keys.remove(&stream.name, prefix.as_deref())?;
-            format!("Removed {} of stream {}.\n", count_keys(count), stream.name)
-        }
-    })
-}
-
-fn count_keys(count: usize) -> String {
-    match count {
-        1 => "1 key".to_owned(),
-        _ => format!("{count} keys"),
-    }
-}
-
-/// What an encoder asks for; the key alone on the last line, for scripts.
-fn show_once(key: &Key, config: &Config) -> String {
-    format!(
-        "Encoder settings: server rtmp://HOST:{}/{}, and as the stream key (shown only this once):\n{}\n",
-        config.rtmp.listen.port(),
-        config.rtmp.app,
-        key.reveal(),
-    )
-}
-
-fn table(records: &[KeyRecord], directory: &Path) -> String {
-    if records.is_empty() {
-        return format!("There are no keys in {}.\n", directory.display());
-    }
-    let widest = records
-        .iter()
-        .map(|record| record.name.as_str().len())
-        .max();
-    let width = widest.unwrap_or(0).max("STREAM".len());
-    let mut text = format!(
-        "{:width$}  KEY        CREATED               STATE\n",
-        "STREAM"
-    );
-    for record in records {
-        let state = if record.disabled {
-            "disabled"
-        } else {
-            "enabled"
-        };
-        let created = UtcTime(record.created);
-        text += &format!(
-            "{:width$}  {}…  {created}  {state}\n",
-            record.name, record.prefix
-        );
-    }
-    text
-}
-
 /// Output that nobody reads (a closed pipe) changes nothing about the outcome,
 /// but output that is lost to a full disk does: the key is on it.
 fn told(written: io::Result<()>, exit: Exit) -> Exit {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failure,
         _ => exit,
-    }
-}
-
-/// Seconds since 1970 as RFC 3339 shows them.
-struct UtcTime(u64);
-
-impl fmt::Display for UtcTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = i64::try_from(self.0)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1000);
-        let text = packager::playlist::iso8601(ms);
-        write!(f, "{}Z", text.split('.').next().unwrap_or(&text))
     }
 }
 

@@ -8,16 +8,17 @@
 
 mod alarm;
 pub mod app;
+mod auth;
 mod backoff;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod cpu;
+pub mod database;
 pub mod health;
 pub mod http;
 mod ingest;
 mod input;
-pub mod keys;
 pub mod ladder;
 pub mod live;
 pub mod logging;
@@ -29,6 +30,7 @@ mod rate;
 mod record;
 pub mod recordings;
 mod relay;
+pub mod secret;
 pub mod serve;
 mod thumbnail;
 pub mod tls;

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys};
+use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys, run_token};
 use weir_server::config::Environment;
 use weir_server::{cpu, health, logging, play, publish, recordings, serve, transcode};
 
@@ -31,6 +31,9 @@ fn run() -> ExitCode {
         Command::Config(command) => return run_config(&command, &mut out, &mut err).into(),
         Command::Keys(command) => {
             return run_keys(&command, &environment, &mut out, &mut err).into();
+        }
+        Command::Token(command) => {
+            return run_token(&command, &environment, &mut out, &mut err).into();
         }
         Command::Serve(args) => match args.load(&environment) {
             Ok(loaded) => {

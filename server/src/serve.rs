@@ -15,9 +15,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::app::App;
+use crate::auth::guard;
 use crate::config::{AuthMode, Config, StreamLimit};
-use crate::keys::{Key, Keys};
+use crate::database::Database;
 use crate::name::StreamName;
+use crate::secret::Secret;
 use crate::tls::{Acceptor, Connector};
 use crate::{http, ingest};
 
@@ -40,9 +42,10 @@ async fn serve(config: Config) -> Result<()> {
         .with_context(|| format!("data directory {} cannot be made", data.display()))?;
     let _lock = lock(&data)?;
     let ports = PortsFile::new(&data)?;
-    let keys = Keys::open(&data)?;
+    let database = Database::open(&data)?;
+    database.seed(config.seeds.each())?;
     let first = match config.auth {
-        AuthMode::Keys => keys.ensure_first_key()?,
+        AuthMode::Keys => database.ensure_first_key()?,
         AuthMode::Open => None,
     };
     let rtmp = bind("rtmp.listen", "--rtmp ADDR", config.rtmp.listen).await?;
@@ -55,7 +58,7 @@ async fn serve(config: Config) -> Result<()> {
     };
 
     let tls = Connector::new(config.relay.ca.as_deref()).context("relay.ca")?;
-    let app = Arc::new(App::new(config, keys, tls)?);
+    let app = Arc::new(App::new(config, database, tls)?);
     app.set_rtmp_port(open.rtmp.port());
     info!(rtmp = %open.rtmp, rtmps = open.rtmps.map(tracing::field::display), http = %open.http, version = env!("CARGO_PKG_VERSION"), "weir is listening");
     warn_about(&app.config);
@@ -78,6 +81,7 @@ async fn serve(config: Config) -> Result<()> {
     let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), listeners, rtmp_stopped));
     let viewers = tokio::spawn(http::serve(Arc::clone(&app), http, http_stopped));
     let sweeper = tokio::spawn(sweep(Arc::clone(&app)));
+    let guard = tokio::spawn(guard::run(Arc::clone(&app)));
     // Whoever has seen the file may send a signal.
     let mut signals = Signals::new()?;
     ports.write(open)?;
@@ -113,6 +117,7 @@ async fn serve(config: Config) -> Result<()> {
         signal = signals.next() => warn!(signal, "exiting at once"),
     }
     sweeper.abort();
+    guard.abort();
     if let Some(renewal) = renewal {
         renewal.abort();
     }
@@ -234,7 +239,7 @@ struct Welcome<'a> {
 impl Welcome<'_> {
     /// Standard output, not the log: logs are shipped and kept, this is the one
     /// time that a key is shown.
-    fn print(&self, first: Option<&(StreamName, Key)>) {
+    fn print(&self, first: Option<&(StreamName, Secret)>) {
         let Some((name, key)) = first else { return };
         let host = |addr: SocketAddr| match addr.ip() {
             ip if ip.is_unspecified() => format!("localhost:{}", addr.port()),

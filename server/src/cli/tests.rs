@@ -1,4 +1,9 @@
+use std::path::Path;
+
+use super::secrets::UtcTime;
 use super::*;
+use crate::database::Database;
+use crate::secret::Digest;
 
 fn parse(line: &str) -> Result<Cli, String> {
     Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
@@ -13,6 +18,7 @@ fn run(line: &str, environment: &Environment) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let exit = match parse(line).unwrap().command {
         Command::Keys(command) => run_keys(&command, environment, &mut out, &mut err),
+        Command::Token(command) => run_token(&command, environment, &mut out, &mut err),
         Command::Config(command) => run_config(&command, &mut out, &mut err),
         _ => panic!("not a command of this test"),
     };
@@ -117,8 +123,7 @@ fn add_prints_the_key_on_the_last_line() {
     let (exit, out, err) = quietly(&format!("weir keys add demo --data {data}"));
     assert_eq!((exit, err.as_str()), (Exit::Success, ""));
     let key = out.lines().last().unwrap();
-    let keys = Keys::open(dir.path()).unwrap();
-    assert_eq!(keys.lookup(key).unwrap().as_str(), "demo");
+    assert_eq!(holder(dir.path(), key).unwrap(), "demo");
     assert!(out.contains("rtmp://HOST:1935/stream,"), "{out}");
 }
 
@@ -130,10 +135,9 @@ fn keys_live_their_life_through_commands() {
     assert!(run("weir keys list").1.starts_with("There are no keys in "));
     let old = run("weir keys add demo").1;
     let new = run("weir keys rotate demo").1;
-    let keys = Keys::open(dir.path()).unwrap();
-    assert!(keys.lookup(old.lines().last().unwrap()).is_none());
+    assert!(holder(dir.path(), old.lines().last().unwrap()).is_none());
     let new = new.lines().last().unwrap();
-    assert!(keys.lookup(new).is_some());
+    assert!(holder(dir.path(), new).is_some());
     let list = run("weir keys list").1;
     assert!(
         list.contains(&new[..8]) && list.contains("  enabled\n"),
@@ -152,6 +156,56 @@ fn keys_live_their_life_through_commands() {
         (exit, err.as_str()),
         (Exit::Failure, "stream demo has no key\n")
     );
+}
+
+/// The stream whose key `key` is.
+fn holder(data: &Path, key: &str) -> Option<String> {
+    let database = Database::open(data).unwrap();
+    let record = database.find_key(&Digest::of(key).unwrap()).unwrap()?;
+    Some(record.stream.to_string())
+}
+
+#[test]
+fn an_old_key_may_stay_good_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = Environment::from_iter([("WEIR_DATA", dir.path().as_os_str())]);
+    let run = |line: &str| run(line, &environment);
+    let old = run("weir keys add demo").1;
+    let new = run("weir keys rotate demo --grace 10m").1;
+    assert!(new.contains("the old ones are good until 20"), "{new}");
+    assert!(holder(dir.path(), old.lines().last().unwrap()).is_some());
+    let list = run("weir keys list").1;
+    assert!(
+        list.contains("  never      until 20") && list.contains("  enabled\n"),
+        "{list}"
+    );
+    assert!(refused("weir keys rotate demo --grace 9000d").contains("a year at most"));
+}
+
+#[test]
+fn tokens_live_their_life_through_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = Environment::from_iter([("WEIR_DATA", dir.path().as_os_str())]);
+    let run = |line: &str| run(line, &environment);
+    let none = run("weir token list").1;
+    assert!(
+        none.contains("the API answers this machine alone"),
+        "{none}"
+    );
+    let made = run("weir token add my-app").1;
+    let token = made.lines().last().unwrap();
+    assert!(token.starts_with("wt_") && token.len() == 35, "{made}");
+    let list = run("weir token list").1;
+    assert!(
+        list.contains("my-app  wt_") && !list.contains(&token[..9]),
+        "{list}"
+    );
+    assert_eq!(
+        run("weir token remove my-app").1,
+        "Removed API token \"my-app\".\n"
+    );
+    assert_eq!(run("weir token remove my-app").0, Exit::Failure);
+    assert!(refused("weir token add a/b").contains("1 to 64 letters"));
 }
 
 #[test]

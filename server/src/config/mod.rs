@@ -22,6 +22,7 @@ mod sections;
 mod tests;
 mod value;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::tls;
 
 pub use layers::{Environment, Flag, Origin};
 pub use problem::{Invalid, Problem, Shown};
+pub(crate) use value::parse_duration;
 
 /// Every setting that this build honours, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub audio: Audio,
     /// Who may publish.
     pub auth: AuthMode,
+    /// Keys that are there from the start.
+    pub seeds: Seeds,
     /// Where streams are sent on to.
     pub relay: Relay,
     /// How broadcasts are kept; `None`: they are not.
@@ -193,6 +197,24 @@ pub enum AuthMode {
     Keys,
     /// Everybody; the key in the URL is the stream's name.
     Open,
+}
+
+/// Keys that the settings bring: a stream's name and its key each. `Debug` hides
+/// them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Seeds(pub(crate) Vec<(StreamName, String)>);
+
+impl Seeds {
+    /// Each of them.
+    pub(crate) fn each(&self) -> &[(StreamName, String)] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Seeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seeds({})", self.0.len())
+    }
 }
 
 /// Settings of `[relay]`.

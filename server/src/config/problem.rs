@@ -162,4 +162,4 @@ impl fmt::Display for Shown {
 
 /// Beginnings of settings whose values hold passwords or keys, in whole or in
 /// part: a registry's URL its password, a target's URL its stream key.
-const SECRET: [&str; 3] = ["auth.webhook", "registry.url", "relay.target"];
+const SECRET: [&str; 4] = ["auth.keys", "auth.webhook", "registry.url", "relay.target"];

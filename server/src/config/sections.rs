@@ -12,8 +12,10 @@ use super::reader::{Item, Noted, Reader};
 use super::value::{self, Read};
 use super::{
     Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Passthrough,
-    Rtmp, StreamLimit, Takeover, Tls,
+    Rtmp, Seeds, StreamLimit, Takeover, Tls,
 };
+use crate::name::StreamName;
+use crate::secret;
 use crate::tls::Files;
 
 impl Reader<'_> {
@@ -27,6 +29,7 @@ impl Reader<'_> {
             hls: self.hls(),
             audio: self.audio(),
             auth: self.auth(),
+            seeds: self.seeds(),
             relay: self.relay(),
             record: self.record(),
             limits: self.limits(),
@@ -295,6 +298,17 @@ impl Reader<'_> {
         }
     }
 
+    fn seeds(&mut self) -> Seeds {
+        let seeds = self.get("auth.keys", value::list(seed), Vec::new());
+        if seeds.len() > MAX_SEEDS {
+            self.problems.push(Problem::Contradiction(format!(
+                "auth.keys: {} keys; at most {MAX_SEEDS} can be given so",
+                seeds.len()
+            )));
+        }
+        Seeds(seeds)
+    }
+
     fn limits(&mut self) -> Limits {
         Limits {
             connections: self.get("limits.connections", value::count(1..=100_000), 1000),
@@ -441,6 +455,24 @@ enum OnOutage {
 
 const ON_OUTAGES: &[(&str, OnOutage)] =
     &[("accept", OnOutage::Accept), ("refuse", OnOutage::Refuse)];
+
+/// `name:key`. The key must come whole through an encoder's settings, a URL and a
+/// list with commas, and must not be guessed.
+fn seed(raw: &Raw) -> Read<(StreamName, String)> {
+    let expected =
+        "NAME:KEY, with a stream's name and a key of 20 to 128 letters, digits or any of - _ . ~";
+    let text = value::any_text(raw).unwrap_or_default();
+    let seed = text.split_once(':').and_then(|(name, key)| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+        let sound = (20..=secret::MAX_LEN).contains(&key.len()) && key.chars().all(good);
+        let name = name.parse().ok().filter(|_| sound)?;
+        Some((name, key.to_owned()))
+    });
+    seed.ok_or_else(|| expected.to_owned())
+}
+
+/// Keys that settings may bring: an environment holds no more.
+const MAX_SEEDS: usize = 1000;
 
 /// The two rates of AAC that every player and relay destination takes.
 fn sample_rate(raw: &Raw) -> Read<u32> {

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub ladders_lagged: Arc<AtomicU64>,
     /// Units that players missed because they read too slowly.
     pub players_lagged: PlayersLagged,
+    /// Publishers that were turned away, by why.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
     /// Panics that were contained.
     pub panics: Panics,
 }
@@ -69,6 +71,12 @@ struct Histogram {
 const BOUNDS: [f64; 8] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
 
 impl Metrics {
+    /// Counts a publisher that was turned away.
+    pub(crate) fn refused(&self, why: &'static str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused.entry(why).or_default() += 1;
+    }
+
     pub(super) fn count(&self, kind: &'static str, status: u16, took: Duration) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((kind, status)).or_default() += 1;
@@ -291,6 +299,20 @@ fn render(app: &App) -> String {
         load(&app.metrics.latency.sum_ns) as f64 / 1e9,
     );
     page.sample("weir_http_request_seconds_count", &[], count);
+
+    page.family(
+        "weir_publish_refused_total",
+        "counter",
+        "Publishers that were turned away, by why.",
+    );
+    let refused = app.metrics.refused.lock();
+    for (why, count) in refused.unwrap_or_else(PoisonError::into_inner).iter() {
+        page.sample(
+            "weir_publish_refused_total",
+            &[("reason", why)],
+            *count as f64,
+        );
+    }
 
     page.family(
         "weir_panics_total",

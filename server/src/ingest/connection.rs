@@ -17,7 +17,11 @@ use super::live::{Fault, Live, News};
 use super::socket::Connected;
 use crate::alarm::Alarm;
 use crate::app::App;
+use crate::auth::limiter::Manner;
+use crate::auth::publish::{self, Denied};
+use crate::live::Dismissal;
 use crate::players;
+use crate::relay::Wishes;
 use crate::tls::{self, Stream};
 
 /// Serves a peer until it leaves, breaks a rule, or `stop` turns true.
@@ -41,6 +45,7 @@ pub(super) async fn run<S: Connected>(
         live: None,
         wants: None,
         closing: false,
+        curt: false,
     };
     let why = connection.drive(socket, stop).await;
     connection.leave(&why);
@@ -56,6 +61,8 @@ struct Connection<'a> {
     wants: Option<PlayRequest>,
     /// The session said its last word: close once it is written.
     closing: bool,
+    /// Its last word need not arrive.
+    curt: bool,
 }
 
 /// How a connection ended, for the log.
@@ -106,6 +113,9 @@ impl Connection<'_> {
             }
             if self.closing {
                 self.leave("closed");
+                if self.curt {
+                    return "closed".to_owned();
+                }
                 hang_up(&mut socket, &mut input).await;
                 return "closed".to_owned();
             }
@@ -155,11 +165,8 @@ impl Connection<'_> {
                     self.fail(&fault);
                     Ok(())
                 }
-                Wake::News(News::Displaced) => {
-                    self.session.fail(
-                        "NetStream.Publish.BadName",
-                        "another publisher took over this stream",
-                    );
+                Wake::News(News::Dismissed(why)) => {
+                    self.dismiss(why);
                     Ok(())
                 }
                 Wake::Stop => {
@@ -215,27 +222,72 @@ impl Connection<'_> {
     /// The verdict comes before the welcome: an encoder that was told "Start"
     /// and is then dropped tries again for ever.
     async fn publish(&mut self, request: PublishRequest) {
-        let app = Arc::clone(self.app);
-        let key = request.key.clone();
-        let verdict = tokio::task::spawn_blocking(move || app.authorize(&key)).await;
-        let name = match verdict {
-            Ok(Ok(name)) => name,
-            Ok(Err(denied)) => return self.refuse(&denied.to_string()),
-            Err(_) => return self.refuse("the key could not be checked"),
+        let admission = match publish::admit(self.app, &request).await {
+            Ok(admission) => admission,
+            Err(denied) => return self.deny(&denied),
         };
-        if let Some(other) = self.app.directory.on_air(&name) {
+        let name = &admission.name;
+        if let Some(other) = self.app.directory.on_air(name) {
             // Encoders return as soon as they have left, which may not be read yet.
             other.publisher.look().await;
         }
-        match Live::start(self.app, &name) {
+        match Live::start(self.app, &admission) {
             Ok(live) => {
                 info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
-                live.relay(&request.query);
+                live.relay(Wishes {
+                    query: request.query,
+                    own: admission.targets,
+                });
                 self.live = Some(Box::new(live));
                 self.session.accept_publish();
+                publish::note_use(self.app, admission.key);
             }
-            Err(fault) => self.refuse(&format!("{name}: {fault}")),
+            Err(fault) => {
+                self.app.metrics.refused(match fault {
+                    Fault::Refused(_) => "live",
+                    _ => "failed",
+                });
+                self.refuse(&format!("{name}: {fault}"));
+            }
         }
+    }
+
+    /// Refuses a publisher that may not; one that has tried often already with few
+    /// words.
+    fn deny(&mut self, denied: &Denied) {
+        self.app.metrics.refused(denied.kind());
+        let manner = match denied.is_guess() {
+            true => self.app.failures.failed(self.peer.ip(), self.app.now()),
+            false => Manner::Told,
+        };
+        let why = denied.to_string();
+        match manner {
+            Manner::Told => return self.refuse(&why),
+            Manner::Last => {
+                warn!(peer = %self.peer, reason = %why, "publish refused; further attempts of this address are not mentioned for a minute");
+            }
+            Manner::Curt => self.curt = true,
+        }
+        self.session
+            .reject_publish("NetStream.Publish.BadName", &why);
+    }
+
+    /// Ends a live session that may not go on.
+    fn dismiss(&mut self, why: Dismissal) {
+        let told = match why {
+            Dismissal::Displaced => "another publisher took over this stream",
+            Dismissal::Key => {
+                "the stream key is no longer good: it was replaced, disabled or removed"
+            }
+            Dismissal::Disabled => "this stream was disabled",
+        };
+        if let Some(live) = &mut self.live
+            && why != Dismissal::Displaced
+        {
+            warn!(stream = %live.name(), peer = %self.peer, reason = told, "the publisher has to go");
+            live.end();
+        }
+        self.session.fail("NetStream.Publish.BadName", told);
     }
 
     /// Gives the name back and ends the broadcast, before any polite waiting.

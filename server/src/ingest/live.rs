@@ -16,12 +16,13 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::app::App;
+use crate::auth::publish::Admission;
 use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
-use crate::live::{Broadcast, Claim, KEPT_FOR_READERS, Packet, Refused, StartLadder};
+use crate::live::{Broadcast, Claim, Dismissal, KEPT_FOR_READERS, Packet, Refused, StartLadder};
 use crate::name::StreamName;
 use crate::record::source;
-use crate::relay::Left;
+use crate::relay::{Left, Wishes};
 
 pub(super) struct Live {
     app: Arc<App>,
@@ -42,8 +43,8 @@ pub(super) struct Live {
 pub(super) enum News {
     /// The ladder failed.
     Fault(Fault),
-    /// Another publisher took this one's place.
-    Displaced,
+    /// It has to go.
+    Dismissed(Dismissal),
     /// Another one would like to: is this one still there?
     Asked,
 }
@@ -63,8 +64,12 @@ pub(super) enum Fault {
 
 impl Live {
     /// Claims the name and starts the ladder.
-    pub(super) fn start(app: &Arc<App>, name: &StreamName) -> Result<Self, Fault> {
+    pub(super) fn start(app: &Arc<App>, admission: &Admission) -> Result<Self, Fault> {
+        let name = &admission.name;
         let claim = app.directory.claim(name, app.unix_ms(), app.now())?;
+        if let Some(key) = admission.key {
+            claim.broadcast().publisher.showed(key);
+        }
         let (ring, readers) = claim.broadcast().open_ring(fanout::Limits {
             min_span: match app.config.hls.enabled {
                 true => KEPT_FOR_LADDER,
@@ -74,7 +79,7 @@ impl Live {
         });
         let (failed, failure) = oneshot::channel();
         let broadcast = claim.broadcast();
-        let tap = app.recorder.as_ref();
+        let tap = app.recorder.as_ref().filter(|_| admission.record);
         if let Some(tap) = tap.map(|recorder| recorder.tap(name, broadcast.session())) {
             if app.config.hls.enabled {
                 broadcast.record(tap);
@@ -83,7 +88,7 @@ impl Live {
                 source::record(Arc::clone(broadcast), reader, tap);
             }
         }
-        let settings = app.ladder(broadcast);
+        let settings = app.ladder(broadcast, admission.top_rung.as_deref());
         if app.config.hls.enabled {
             let reader = readers.reader(Start::Oldest);
             let (ended, server) = (Arc::clone(broadcast), Arc::clone(app));
@@ -127,10 +132,10 @@ impl Live {
         self.claim.broadcast().name()
     }
 
-    /// Sends the stream on to its targets; `query` is the publisher's.
-    pub(super) fn relay(&self, query: &[(String, String)]) {
+    /// Sends the stream on to its targets.
+    pub(super) fn relay(&self, wishes: Wishes) {
         let relays = &self.app.relays;
-        relays.begin(&self.app, self.claim.broadcast(), query);
+        relays.begin(&self.app, self.claim.broadcast(), wishes);
     }
 
     /// From now on it is no loss when the publisher goes: it said so, or the server
@@ -259,7 +264,7 @@ fn news(
         |(mut failed, broadcast)| async move {
             let news = tokio::select! {
                 failure = &mut failed => News::Fault(failure.into()),
-                () = broadcast.publisher.displaced() => News::Displaced,
+                why = broadcast.publisher.dismissed() => News::Dismissed(why),
                 () = broadcast.publisher.asked() => News::Asked,
             };
             Some((news, (failed, broadcast)))

@@ -20,6 +20,7 @@ use tracing::info;
 
 use super::Packet;
 use super::rungs::{NoRung, RungReader, Rungs, StartLadder};
+use crate::database::KeyId;
 use crate::http::Rendered;
 use crate::ladder::{self, Hints, Output, Stats, Unfit, Wants};
 use crate::name::StreamName;
@@ -104,7 +105,11 @@ pub struct Publisher {
     /// Milliseconds from the broadcast's opening to its last byte.
     last_byte: AtomicU64,
     present: AtomicBool,
-    displaced: Notify,
+    /// Why it has to go, if it has to.
+    dismissal: Mutex<Option<Dismissal>>,
+    dismissed: Notify,
+    /// The key it showed.
+    key: OnceLock<KeyId>,
     asked: Notify,
     gone: Notify,
     rate: Mutex<Rate>,
@@ -149,7 +154,9 @@ impl Broadcast {
                 bytes: AtomicU64::new(0),
                 last_byte: AtomicU64::new(0),
                 present: AtomicBool::new(true),
-                displaced: Notify::new(),
+                dismissal: Mutex::default(),
+                dismissed: Notify::new(),
+                key: OnceLock::new(),
                 asked: Notify::new(),
                 gone: Notify::new(),
                 rate: Mutex::new(Rate::new(now)),
@@ -392,6 +399,17 @@ impl Broadcast {
     }
 }
 
+/// Why a publisher has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dismissal {
+    /// Another publisher took its place.
+    Displaced,
+    /// Its key is no longer good.
+    Key,
+    /// Its stream was disabled.
+    Disabled,
+}
+
 impl Publisher {
     /// Whether a publisher holds the broadcast.
     pub fn present(&self) -> bool {
@@ -403,14 +421,36 @@ impl Publisher {
         self.gone.notify_waiters();
     }
 
-    /// Tells the publisher's connection that another one took its place.
-    pub(super) fn displace(&self) {
-        self.displaced.notify_one();
+    /// Tells the publisher's connection that it has to go. The first reason stands.
+    pub(crate) fn dismiss(&self, why: Dismissal) {
+        let mut dismissal = self
+            .dismissal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if dismissal.is_none() {
+            *dismissal = Some(why);
+            self.dismissed.notify_one();
+        }
     }
 
-    /// Resolves when another publisher took this one's place.
-    pub async fn displaced(&self) {
-        self.displaced.notified().await;
+    /// Resolves, once, when the publisher has to go.
+    pub(crate) async fn dismissed(&self) -> Dismissal {
+        self.dismissed.notified().await;
+        let dismissal = self
+            .dismissal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        dismissal.unwrap_or(Dismissal::Displaced)
+    }
+
+    /// Keeps which key it showed.
+    pub(crate) fn showed(&self, key: KeyId) {
+        let _ = self.key.set(key);
+    }
+
+    /// The key it showed; `None` where publishers need none.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.key.get().copied()
     }
 
     /// Has the publisher's connection look at what it was sent, which may be the end,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use packager::Segment;
 
-use super::broadcast::{Broadcast, Playout};
+use super::broadcast::{Broadcast, Dismissal, Playout};
 use crate::config::Takeover;
 use crate::name::StreamName;
 
@@ -65,7 +65,7 @@ impl Directory {
             if !displace {
                 return Err(Refused::Live);
             }
-            old.publisher.displace();
+            old.publisher.dismiss(Dismissal::Displaced);
         }
         // Names of segments are never reused, even if the wall clock was set back.
         let first = old.as_ref().map_or(0, |old| old.next_number() + OVERLAP);

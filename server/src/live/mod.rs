@@ -6,8 +6,8 @@ mod directory;
 mod packet;
 mod rungs;
 
-pub(crate) use broadcast::Tracks;
 pub use broadcast::{Broadcast, Playout, Publisher};
+pub(crate) use broadcast::{Dismissal, Tracks};
 pub use directory::{Claim, Directory, Refused};
 pub(crate) use packet::{COPIED, KEPT_FOR_READERS, Packet};
 pub(crate) use rungs::{NoRung, RungReader, StartLadder};

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::app::App;
+use crate::database::TargetRecord;
 use crate::live::Broadcast;
 use crate::name::StreamName;
 use status::Status;
@@ -33,7 +34,23 @@ pub(crate) use target::Target;
 /// publication until it is forgotten.
 #[derive(Default)]
 pub(crate) struct Relays {
-    streams: Mutex<HashMap<StreamName, Vec<Relay>>>,
+    streams: Mutex<HashMap<StreamName, Stream>>,
+}
+
+/// The relays of one stream.
+#[derive(Default)]
+struct Stream {
+    relays: Vec<Relay>,
+    wishes: Wishes,
+}
+
+/// Where a stream is to go beside the operator's targets.
+#[derive(Clone, Default)]
+pub(crate) struct Wishes {
+    /// The query of the publisher's URL: names and values as they came.
+    pub(crate) query: Vec<(String, String)>,
+    /// The stream's own targets.
+    pub(crate) own: Vec<TargetRecord>,
 }
 
 struct Relay {
@@ -104,20 +121,15 @@ impl Failure {
 impl Relays {
     /// Sends `broadcast` on to all its targets. Those of an earlier broadcast of
     /// the stream that are still held go on with this one.
-    pub(crate) fn begin(
-        &self,
-        app: &Arc<App>,
-        broadcast: &Arc<Broadcast>,
-        query: &[(String, String)],
-    ) {
+    pub(crate) fn begin(&self, app: &Arc<App>, broadcast: &Arc<Broadcast>, wishes: Wishes) {
         let stream = broadcast.name();
-        let targets = target::targets(&app.config.relay, stream, query);
+        let targets = target::targets(&app.config.relay, stream, &wishes);
         let mut streams = self.lock();
         if !app.directory.is_latest(broadcast) {
             // Another publisher took its place before it came here, and has begun.
             return;
         }
-        let mut before = streams.remove(stream).unwrap_or_default();
+        let mut before = streams.remove(stream).unwrap_or_default().relays;
         let mut relays = Vec::with_capacity(targets.len());
         for target in targets {
             let held = before
@@ -125,7 +137,6 @@ impl Relays {
                 .position(|relay| *relay.target == target && relay.take_up(broadcast));
             if let Some(place) = held {
                 let relay = before.swap_remove(place);
-                info!(%stream, target = %target.name, "relay goes on with the publisher that is back");
                 relays.push(relay);
                 continue;
             }
@@ -136,9 +147,25 @@ impl Relays {
             // Its task says goodbye by itself.
             relay.end();
         }
-        if !relays.is_empty() {
-            streams.insert(stream.clone(), relays);
-        }
+        streams.insert(stream.clone(), Stream { relays, wishes });
+    }
+
+    /// Sends `broadcast` on to `own` instead of the targets that its stream had of its
+    /// own, if they are others; the rest goes on as it is.
+    pub(crate) fn retarget(
+        &self,
+        app: &Arc<App>,
+        broadcast: &Arc<Broadcast>,
+        own: Vec<TargetRecord>,
+    ) {
+        let wishes = match self.lock().get(broadcast.name()) {
+            Some(stream) if stream.wishes.own != own => Wishes {
+                own,
+                ..stream.wishes.clone()
+            },
+            _ => return,
+        };
+        self.begin(app, broadcast, wishes);
     }
 
     /// The publisher of `broadcast` is gone.
@@ -147,7 +174,12 @@ impl Relays {
             Left::Ended => Source::Over,
             Left::Lost => Source::Away(Instant::now() + hold),
         };
-        for relay in self.lock().get(broadcast.name()).into_iter().flatten() {
+        let streams = self.lock();
+        for relay in streams
+            .get(broadcast.name())
+            .iter()
+            .flat_map(|stream| &stream.relays)
+        {
             // Another publisher may have taken its place already.
             relay.source.send_if_modified(|now| {
                 let its = matches!(now, Source::Live(one) if Arc::ptr_eq(one, broadcast));
@@ -165,7 +197,12 @@ impl Relays {
         let mut all: Vec<_> = self
             .lock()
             .iter()
-            .map(|(stream, relays)| (stream.clone(), relays.iter().map(shown).collect::<Vec<_>>()))
+            .map(|(name, stream)| {
+                (
+                    name.clone(),
+                    stream.relays.iter().map(shown).collect::<Vec<_>>(),
+                )
+            })
             .collect();
         all.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         all
@@ -173,20 +210,20 @@ impl Relays {
 
     /// Forgets the relays of streams that nobody knows any more.
     pub(crate) fn sweep(&self, known: impl Fn(&StreamName) -> bool) {
-        self.lock().retain(|stream, relays| {
-            known(stream) || relays.iter().any(|relay| !relay.task.is_finished())
+        self.lock().retain(|name, stream| {
+            known(name) || stream.relays.iter().any(|relay| !relay.task.is_finished())
         });
     }
 
     /// Ends all relays, and resolves when every destination was told or has
     /// had its time.
     pub(crate) async fn drain(&self) {
-        for relay in self.lock().values().flatten() {
+        for relay in self.lock().values().flat_map(|stream| &stream.relays) {
             relay.end();
         }
         let going = || {
             let streams = self.lock();
-            let mut relays = streams.values().flatten();
+            let mut relays = streams.values().flat_map(|stream| &stream.relays);
             relays.any(|relay| !relay.task.is_finished())
         };
         while going() {
@@ -196,7 +233,7 @@ impl Relays {
 
     /// A panic while the lock was held cannot have left a list half made that
     /// matters: relays end with their streams.
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Vec<Relay>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Stream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -224,14 +261,23 @@ impl Relay {
 
     /// Goes on with `broadcast`, unless its task ends just now.
     fn take_up(&self, broadcast: &Arc<Broadcast>) -> bool {
-        !self.task.is_finished()
-            && self.source.send_if_modified(|now| {
-                let goes_on = !matches!(now, Source::Done);
-                if goes_on {
+        if self.task.is_finished() {
+            return false;
+        }
+        let mut goes_on = true;
+        self.source.send_if_modified(|now| {
+            match now {
+                Source::Done => goes_on = false,
+                Source::Live(one) if Arc::ptr_eq(one, broadcast) => {}
+                _ => {
                     *now = Source::Live(Arc::clone(broadcast));
+                    info!(stream = %broadcast.name(), target = %self.target.name, "relay goes on with the publisher that is back");
+                    return true;
                 }
-                goes_on
-            })
+            }
+            false
+        });
+        goes_on
     }
 
     fn end(&self) {

@@ -2,6 +2,7 @@
 
 use rtmp::Url;
 
+use super::Wishes;
 use crate::config::{self, RelayPreset};
 use crate::name::StreamName;
 
@@ -26,13 +27,10 @@ impl Target {
     }
 }
 
-/// The targets of the stream `name`, published with `query` (names and values as
-/// they came): the operator's, then the presets that the query has keys for.
-pub(super) fn targets(
-    relay: &config::Relay,
-    name: &StreamName,
-    query: &[(String, String)],
-) -> Vec<Target> {
+/// The targets of the stream `name`: the operator's, then the stream's own, then the
+/// presets that the publisher's query has keys for.
+pub(super) fn targets(relay: &config::Relay, name: &StreamName, wishes: &Wishes) -> Vec<Target> {
+    let query = &wishes.query;
     let operators = relay
         .targets
         .iter()
@@ -43,26 +41,37 @@ pub(super) fn targets(
             rung: target.rung.clone(),
         });
     let mut targets: Vec<Target> = operators.collect();
+    for own in wishes.own.iter().filter(|own| !own.disabled) {
+        targets.push(Target {
+            name: free(&targets, &own.name),
+            aim: Ok(own.url.clone()),
+            rung: own.rung.clone(),
+        });
+    }
     for preset in &relay.presets {
         let named = |arg: &String| arg.eq_ignore_ascii_case(&preset.name);
         let Some((_, key)) = query.iter().find(|(arg, _)| named(arg)) else {
             continue;
         };
-        let taken = |name: &str| {
-            let mut others = targets.iter();
-            others.any(|other| other.name.eq_ignore_ascii_case(name))
-        };
-        let mut name = preset.name.clone();
-        while taken(&name) {
-            name.push_str("-own");
-        }
         targets.push(Target {
-            name,
+            name: free(&targets, &preset.name),
             aim: aim(preset, key, query),
             rung: preset.rung.clone(),
         });
     }
     targets
+}
+
+/// `name`, or what is left when others have it.
+fn free(others: &[Target], name: &str) -> String {
+    let mut name = name.to_owned();
+    while others
+        .iter()
+        .any(|other| other.name.eq_ignore_ascii_case(&name))
+    {
+        name.push_str("-own");
+    }
+    name
 }
 
 /// The preset's URL with the key and those arguments that are meant for it, as
@@ -133,6 +142,7 @@ fn encode(text: &str, out: &mut String) {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::database::TargetRecord;
 
     fn of(query: &str) -> Vec<Target> {
         let pairs: Vec<_> = query
@@ -140,7 +150,11 @@ mod tests {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        targets(&Config::default().relay, &"demo".parse().unwrap(), &pairs)
+        let wishes = Wishes {
+            query: pairs,
+            own: Vec::new(),
+        };
+        targets(&Config::default().relay, &"demo".parse().unwrap(), &wishes)
     }
 
     fn url(target: &Target) -> (String, String) {
@@ -216,11 +230,23 @@ mod tests {
                 rung: None,
             });
         }
-        let query = [("youtube".to_owned(), "secret".to_owned())];
-        let names: Vec<_> = targets(&relay, &"demo".parse().unwrap(), &query)
+        let own = |name: &str, disabled| TargetRecord {
+            name: name.to_owned(),
+            url: Url::parse("rtmp://host/app/key").unwrap(),
+            rung: None,
+            disabled,
+        };
+        let wishes = Wishes {
+            query: vec![("youtube".to_owned(), "secret".to_owned())],
+            own: vec![own("mine", false), own("off", true), own("ours", false)],
+        };
+        let names: Vec<_> = targets(&relay, &"demo".parse().unwrap(), &wishes)
             .into_iter()
             .map(|target| target.name)
             .collect();
-        assert_eq!(names, ["youtube", "mine", "youtube-own"]);
+        assert_eq!(
+            names,
+            ["youtube", "mine", "mine-own", "ours", "youtube-own"]
+        );
     }
 }

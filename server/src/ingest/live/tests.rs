@@ -4,8 +4,9 @@ use flv::mux;
 use media::Size;
 
 use super::*;
+use crate::auth::publish::Admission;
 use crate::config::Config;
-use crate::keys::Keys;
+use crate::database::Database;
 use crate::ladder::tests::source;
 use crate::live::{NoRung, RungReader};
 use fanout::Next;
@@ -16,11 +17,21 @@ fn server(dir: &Path, hls: bool) -> Arc<App> {
     Arc::new(
         App::new(
             config,
-            Keys::open(dir).unwrap(),
+            Database::open(dir).unwrap(),
             crate::tls::Connector::new(None).unwrap(),
         )
         .unwrap(),
     )
+}
+
+fn demo() -> Admission {
+    Admission {
+        name: "demo".parse().unwrap(),
+        key: None,
+        record: true,
+        targets: Vec::new(),
+        top_rung: None,
+    }
 }
 
 fn publish(live: &mut Live, units: &[AccessUnit]) {
@@ -61,7 +72,7 @@ fn rest(reader: &mut RungReader) -> (usize, usize) {
 fn a_server_without_playlists_codes_the_rung_that_is_read_to_its_end_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let app = server(dir.path(), false);
-    let mut live = Live::start(&app, &"demo".parse().unwrap()).unwrap();
+    let mut live = Live::start(&app, &demo()).unwrap();
     let units = source(Size::new(160, 96), 100, 50);
     announce(&mut live, &units[0]);
     publish(&mut live, &units[..60]);
@@ -84,7 +95,7 @@ fn a_server_without_playlists_codes_the_rung_that_is_read_to_its_end_and_no_othe
 fn a_publisher_of_whom_no_rung_was_read_ends_its_broadcast_itself() {
     let dir = tempfile::tempdir().unwrap();
     let app = server(dir.path(), false);
-    let mut live = Live::start(&app, &"demo".parse().unwrap()).unwrap();
+    let mut live = Live::start(&app, &demo()).unwrap();
     publish(&mut live, &source(Size::new(160, 96), 10, 50));
     let broadcast = Arc::clone(live.claim.broadcast());
     drop(live);
@@ -101,7 +112,7 @@ fn a_publisher_of_whom_no_rung_was_read_ends_its_broadcast_itself() {
 fn a_listed_rung_that_the_source_is_too_small_for_is_read_as_the_one_that_shows_as_much() {
     let dir = tempfile::tempdir().unwrap();
     let app = server(dir.path(), true);
-    let mut live = Live::start(&app, &"demo".parse().unwrap()).unwrap();
+    let mut live = Live::start(&app, &demo()).unwrap();
     let broadcast = Arc::clone(live.claim.broadcast());
     let mut reader = broadcast.rung_reader("720p", Start::Oldest).unwrap();
     let units = source(Size::new(160, 96), 60, 50);

@@ -11,6 +11,7 @@ use crate::auth::limiter::Limiter;
 use crate::clock;
 use crate::config::{Config, StreamLimit};
 use crate::database::Database;
+use crate::hooks::{Bus, Hooks};
 use crate::http::Metrics;
 use crate::ladder;
 use crate::live::{Broadcast, Directory, Playout};
@@ -36,6 +37,8 @@ pub struct App {
     pub(crate) database: Database,
     /// Failed attempts to publish.
     pub(crate) failures: Limiter,
+    /// Whom it asks, and tells what happens.
+    pub(crate) hooks: Bus,
     pool: Arc<rayon::ThreadPool>,
     /// When the server began.
     pub(crate) started: Instant,
@@ -46,12 +49,17 @@ pub struct App {
 impl App {
     /// The state of a server with `config`, whose streams are in `database` and whose
     /// relays trust what `tls` does; recordings that an earlier run has left are taken
-    /// up. Call it in a runtime.
+    /// up. `hooks` are an embedder's. Call it in a runtime.
     #[expect(
         clippy::disallowed_methods,
         reason = "the server is where time is read"
     )]
-    pub fn new(config: Config, database: Database, tls: Connector) -> std::io::Result<Self> {
+    pub fn new(
+        config: Config,
+        database: Database,
+        tls: Connector,
+        hooks: Option<Arc<dyn Hooks>>,
+    ) -> std::io::Result<Self> {
         let playout = Playout {
             segment: config.hls.segment,
             window: config.hls.window,
@@ -78,6 +86,7 @@ impl App {
             recorder,
             database,
             failures: Limiter::default(),
+            hooks: Bus::new(hooks),
             pool: Arc::new(pool),
             started: Instant::now(),
             draining: AtomicBool::new(false),

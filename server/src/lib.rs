@@ -4,7 +4,8 @@
 //! [`serve`] is the way in; [`ingest`] brings a publisher's units to a ring,
 //! [`ladder`] makes segments of them, [`live`] keeps what viewers may ask for,
 //! [`http`] answers them; `players` sends it as it came, `relay` sends it on to
-//! other servers. [`transcode`] drives the same ladder from a file.
+//! other servers. [`hooks`] asks an application and tells it what happens. [`transcode`]
+//! drives the same ladder from a file.
 
 mod alarm;
 pub mod app;
@@ -16,6 +17,7 @@ pub mod config;
 pub mod cpu;
 pub mod database;
 pub mod health;
+pub mod hooks;
 pub mod http;
 mod ingest;
 mod input;
@@ -35,3 +37,5 @@ pub mod serve;
 mod thumbnail;
 pub mod tls;
 pub mod transcode;
+
+pub use hooks::Hooks;

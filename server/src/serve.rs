@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::auth::guard;
 use crate::config::{AuthMode, Config, StreamLimit};
 use crate::database::Database;
+use crate::hooks::Hooks;
 use crate::name::StreamName;
 use crate::secret::Secret;
 use crate::tls::{Acceptor, Connector};
@@ -25,14 +26,19 @@ use crate::{http, ingest};
 
 /// Runs the server until a signal ends it.
 pub fn run(config: Config) -> Result<()> {
+    run_with(config, None)
+}
+
+/// As [`run`], with the hooks of a program that embeds the server.
+pub fn run_with(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("no runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, hooks))
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
     raise_file_limit(config.limits.connections + http::MAX_CONNECTIONS);
     let data = config.data.clone();
     if data.exists() && !data.is_dir() {
@@ -46,7 +52,7 @@ async fn serve(config: Config) -> Result<()> {
     database.seed(config.seeds.each())?;
     let first = match config.auth {
         AuthMode::Keys => database.ensure_first_key()?,
-        AuthMode::Open => None,
+        AuthMode::Open | AuthMode::Webhook => None,
     };
     let rtmp = bind("rtmp.listen", "--rtmp ADDR", config.rtmp.listen).await?;
     let http = bind("http.listen", "--http ADDR", config.http.listen).await?;
@@ -58,7 +64,7 @@ async fn serve(config: Config) -> Result<()> {
     };
 
     let tls = Connector::new(config.relay.ca.as_deref()).context("relay.ca")?;
-    let app = Arc::new(App::new(config, database, tls)?);
+    let app = Arc::new(App::new(config, database, tls, hooks)?);
     app.set_rtmp_port(open.rtmp.port());
     info!(rtmp = %open.rtmp, rtmps = open.rtmps.map(tracing::field::display), http = %open.http, version = env!("CARGO_PKG_VERSION"), "weir is listening");
     warn_about(&app.config);
@@ -106,6 +112,7 @@ async fn serve(config: Config) -> Result<()> {
         if let Some(recorder) = &app.recorder {
             recorder.drain().await;
         }
+        app.hooks.close();
         // Players poll once a target duration: the ENDLIST is there for all of them to see.
         tokio::time::sleep(target).await;
         let _ = stop_http.send(true);

@@ -21,6 +21,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod value;
+mod webhook;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use media::{Rung, Ticks};
 
+use crate::hooks::{Address, Kind, Secret};
 use crate::name::StreamName;
 use crate::record::store::Settings;
 use crate::tls;
@@ -57,6 +59,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// Keys that are there from the start.
     pub seeds: Seeds,
+    /// The application that decides and hears; `None`: there is none.
+    pub webhook: Option<Webhook>,
     /// Where streams are sent on to.
     pub relay: Relay,
     /// How broadcasts are kept; `None`: they are not.
@@ -197,6 +201,33 @@ pub enum AuthMode {
     Keys,
     /// Everybody; the key in the URL is the stream's name.
     Open,
+    /// Whom the application lets in, which says also what the stream is named.
+    Webhook,
+}
+
+/// Settings `auth.webhook…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where questions and events are posted to.
+    pub url: Address,
+    /// What they are signed with: 16 characters at least.
+    pub secret: Secret,
+    /// Time for an answer, 100 ms to 10 s.
+    pub timeout: Duration,
+    /// What stands for an answer that does not come or is none.
+    pub on_timeout: OnTimeout,
+    /// The questions that are asked and the events that are told.
+    pub events: Vec<Kind>,
+}
+
+/// What stands for an answer that does not come or is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// No.
+    Deny,
+    /// Yes, wherever the server can go on by itself: not where the application
+    /// has to name the stream.
+    Allow,
 }
 
 /// Keys that the settings bring: a stream's name and its key each. `Debug` hides

@@ -137,7 +137,7 @@ impl Shown {
     const MAX_CHARS: usize = 60;
 
     pub(super) fn of(setting: &str, given: &Given) -> Self {
-        if SECRET.iter().any(|prefix| setting.starts_with(prefix)) {
+        if setting == "auth.webhook" || SECRET.iter().any(|prefix| setting.starts_with(prefix)) {
             return Self("(hidden)".to_owned());
         }
         let full = match &given.raw {
@@ -161,5 +161,11 @@ impl fmt::Display for Shown {
 }
 
 /// Beginnings of settings whose values hold passwords or keys, in whole or in
-/// part: a registry's URL its password, a target's URL its stream key.
-const SECRET: [&str; 4] = ["auth.keys", "auth.webhook", "registry.url", "relay.target"];
+/// part: a registry's URL its password, a target's URL its stream key. The path of
+/// `auth.webhook` is one as well.
+const SECRET: [&str; 4] = [
+    "auth.keys",
+    "auth.webhook_secret",
+    "registry.url",
+    "relay.target",
+];

@@ -21,6 +21,7 @@ use crate::tls::Files;
 impl Reader<'_> {
     /// Reads every section, those included whose features are still to come.
     pub(super) fn config(&mut self) -> Config {
+        let auth = self.auth();
         let config = Config {
             data: self.data(),
             log: self.get("log", value::word(LOG_FORMATS), LogFormat::Text),
@@ -28,8 +29,9 @@ impl Reader<'_> {
             http: self.http(),
             hls: self.hls(),
             audio: self.audio(),
-            auth: self.auth(),
+            auth,
             seeds: self.seeds(),
+            webhook: self.webhook(auth),
             relay: self.relay(),
             record: self.record(),
             limits: self.limits(),
@@ -273,17 +275,6 @@ impl Reader<'_> {
     }
 
     fn auth(&mut self) -> AuthMode {
-        let built = "choose \"keys\" or \"open\"";
-        let accepted = [Auth::Keys, Auth::Open];
-        let mode = self.later("auth.mode", value::word(AUTH_MODES), &accepted, built);
-        let none = [String::new()];
-        self.later("auth.webhook", value::any_text, &none, "leave it at \"\"");
-        self.later(
-            "auth.webhook_secret",
-            value::any_text,
-            &none,
-            "leave it at \"\"",
-        );
         let open = [Play::Open];
         self.later(
             "auth.play",
@@ -291,11 +282,7 @@ impl Reader<'_> {
             &open,
             "leave it at \"open\"",
         );
-        match mode {
-            Some(Auth::Open) => AuthMode::Open,
-            // A bad mode has been noted and the start stops.
-            Some(Auth::Keys | Auth::Webhook) | None => AuthMode::Keys,
-        }
+        self.get("auth.mode", value::word(AUTH_MODES), AuthMode::Keys)
     }
 
     fn seeds(&mut self) -> Seeds {
@@ -426,17 +413,10 @@ const AUDIO_MODES: &[(&str, AudioMode)] = &[
 const PASSTHROUGHS: &[(&str, Passthrough)] =
     &[("off", Passthrough::Off), ("auto", Passthrough::Auto)];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Auth {
-    Keys,
-    Open,
-    Webhook,
-}
-
-const AUTH_MODES: &[(&str, Auth)] = &[
-    ("keys", Auth::Keys),
-    ("open", Auth::Open),
-    ("webhook", Auth::Webhook),
+const AUTH_MODES: &[(&str, AuthMode)] = &[
+    ("keys", AuthMode::Keys),
+    ("open", AuthMode::Open),
+    ("webhook", AuthMode::Webhook),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

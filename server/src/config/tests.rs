@@ -189,9 +189,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
         ("registry.advertise", "\"10.0.0.7:8000\"", "leave it out"),
         ("registry.lease", "\"30s\"", "leave it out"),
         ("registry.on_outage", "\"refuse\"", "leave it out"),
-        ("auth.mode", "\"webhook\"", "choose \"keys\" or \"open\""),
-        ("auth.webhook", "\"https://app/secret\"", "leave it at \"\""),
-        ("auth.webhook_secret", "\"secret\"", "leave it at \"\""),
         ("auth.play", "\"token\"", "leave it at \"open\""),
         ("drain.max", "\"60s\"", "leave it out"),
     ];
@@ -220,6 +217,79 @@ fn bad_values_of_later_settings_are_told_as_bad() {
         "registry.advertise = \":8000\"",
         &["registry.advertise = \":8000\" (weir.toml:1): expected \"auto\" or HOST:PORT"],
     );
+}
+
+#[test]
+fn a_webhook_is_signed_or_refused() {
+    let secret = "webhook_secret = \"0123456789abcdef\"";
+    let url = "webhook = \"http://localhost:9000/hush\"";
+    let unsigned = "auth.webhook without a good auth.webhook_secret: expected a random text of at least 16 characters, with which weir signs";
+    told(&format!("[auth]\n{url}"), &[unsigned]);
+    told(
+        &format!("[auth]\n{url}\nwebhook_secret = \"hush\""),
+        &[unsigned],
+    );
+    told(
+        "[auth]\nmode = \"webhook\"",
+        &[
+            "auth.mode = \"webhook\" without auth.webhook: expected the URL of the application that decides",
+        ],
+    );
+    told(
+        &format!("[auth]\nmode = \"webhook\"\n{secret}\nwebhook = \"http://me:hush@app/\""),
+        &[
+            "auth.webhook = (hidden) (weir.toml:4): expected \"\" or the URL that is posted to, like \"https://app.example.com/weir\"; here: user and password are not supported, the signature says who asks",
+        ],
+    );
+    told(
+        &format!("[auth]\n{url}\n{secret}\nmode = \"webhook\"\nwebhook_events = [\"postPublish\"]"),
+        &["auth.webhook_events leaves out \"prePublish\", which auth.mode = \"webhook\" asks"],
+    );
+    told(
+        &format!(
+            "[auth]\n{url}\n{secret}\nwebhook_timeout = \"1m\"\nwebhook_events = [\"publish\"]\non_timeout = \"ask\""
+        ),
+        &[
+            "auth.webhook_timeout = \"1m\" (weir.toml:4): expected a duration from 100ms to 10s",
+            "auth.on_timeout = \"ask\" (weir.toml:6): expected \"deny\" or \"allow\"",
+            "auth.webhook_events = (a list of 1) (weir.toml:5): expected a list of \"all\", \"preConnect\", \"postConnect\", \"doneConnect\", \"prePublish\", \"postPublish\", \"donePublish\", \"prePlay\", \"postPlay\", \"donePlay\", \"streamHealth\", \"relayState\", \"recordingClosed\"",
+        ],
+    );
+}
+
+#[test]
+fn a_webhook_has_its_defaults_and_its_warnings() {
+    let webhook = |text: &str| {
+        let loaded = load(
+            &format!("[auth]\nwebhook_secret = \"hush-hush-hush-hush\"\n{text}"),
+            &[],
+            &[],
+        );
+        let loaded = loaded.unwrap();
+        assert!(!format!("{:?}", loaded.config).contains("hush"));
+        (loaded.config.webhook, loaded.warnings)
+    };
+    let (none, warnings) = webhook("");
+    assert!(none.is_none());
+    let idle = "auth.webhook_secret is set, and there is no auth.webhook to sign for";
+    assert_eq!(warnings, [idle]);
+    let (quiet, warnings) = webhook("webhook = \"https://app/hush\"");
+    let quiet = quiet.unwrap();
+    assert_eq!(
+        (quiet.timeout, quiet.on_timeout),
+        (Duration::from_secs(3), OnTimeout::Deny)
+    );
+    assert_eq!(quiet.events.len(), Kind::ALL.len());
+    assert_eq!(warnings, [""; 0]);
+    let (chosen, warnings) = webhook(
+        "webhook = \"http://app/hush\"\nmode = \"webhook\"\nwebhook_events = [\"postPublish\", \"prePublish\"]",
+    );
+    assert_eq!(
+        chosen.unwrap().events,
+        [Kind::PrePublish, Kind::PostPublish]
+    );
+    let exposed = "auth.webhook is in the clear: what is asked there, stream keys included, can be read on the way; choose https://";
+    assert_eq!(warnings, [exposed]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) fn home(app: &Arc<App>, headers: &HeaderMap) -> Response<Body> {
         .collect();
     let hint = match app.config.auth {
         AuthMode::Open => "any name you like: it becomes the stream's name",
+        AuthMode::Webhook => "the key that the application behind this server has given you",
         AuthMode::Keys => {
             "a key from <code>weir keys add NAME</code>; the first one was printed when the server first started"
         }

@@ -19,7 +19,9 @@ use crate::alarm::Alarm;
 use crate::app::App;
 use crate::auth::limiter::Manner;
 use crate::auth::publish::{self, Denied};
+use crate::hooks::{Client, Done, Fact, Protocol};
 use crate::live::Dismissal;
+use crate::name::StreamName;
 use crate::players;
 use crate::relay::Wishes;
 use crate::tls::{self, Stream};
@@ -29,6 +31,7 @@ pub(super) async fn run<S: Connected>(
     app: &Arc<App>,
     socket: S,
     peer: SocketAddr,
+    protocol: Protocol,
     stop: watch::Receiver<bool>,
 ) {
     let config = ServerConfig {
@@ -40,6 +43,9 @@ pub(super) async fn run<S: Connected>(
     let session = ServerSession::new(config, app.now());
     let mut connection = Connection {
         app,
+        client: Client::new(peer, protocol, "", ""),
+        known: None,
+        received: 0,
         peer,
         session,
         live: None,
@@ -49,12 +55,19 @@ pub(super) async fn run<S: Connected>(
     };
     let why = connection.drive(socket, stop).await;
     connection.leave(&why);
+    connection.gone(&why);
     debug!(%peer, reason = %why, "connection closed");
 }
 
 struct Connection<'a> {
     app: &'a Arc<App>,
     peer: SocketAddr,
+    /// As hooks see it.
+    client: Client,
+    /// Since when hooks know of it.
+    known: Option<std::time::Instant>,
+    /// Bytes that came from it.
+    received: u64,
     session: ServerSession,
     live: Option<Box<Live>>,
     /// What it has just asked to play.
@@ -120,21 +133,22 @@ impl Connection<'_> {
                 return "closed".to_owned();
             }
             if let Some(request) = self.wants.take() {
-                let Some((mut feed, place)) =
-                    players::rtmp::open(self.app, &mut self.session, &request)
-                else {
+                let name = request.name.clone();
+                let (app, client) = (self.app, &self.client);
+                let asked = players::rtmp::open(app, &mut self.session, client, request);
+                let Some(mut player) = Box::pin(asked).await else {
                     continue;
                 };
-                info!(stream = %request.name, peer = %self.peer, player = %printable(&request.flash_ver), "play accepted");
+                info!(stream = %name, peer = %self.peer, player = %self.client.agent, "play accepted");
                 let session = &mut self.session;
                 let (app, peer) = (self.app, self.peer);
                 // A player says little, and what there was to say first is said.
                 input = vec![0; LEAST];
                 drop(output);
-                let play = players::rtmp::run(app, peer, &mut socket, session, &mut feed, stop);
+                let play = players::rtmp::run(app, peer, &mut socket, session, &mut player, stop);
                 // Publishers' tasks need not have room for it.
                 let why = Box::pin(play).await;
-                drop((feed, place));
+                drop(player);
                 hang_up(&mut socket, &mut input).await;
                 return why;
             }
@@ -151,6 +165,7 @@ impl Connection<'_> {
                 Wake::Input(Ok(0)) => return "the peer closed the connection".to_owned(),
                 Wake::Input(Err(error)) => return format!("connection lost: {error}"),
                 Wake::Input(Ok(count)) => {
+                    self.received += count as u64;
                     if let Some(live) = &self.live {
                         live.received(count, now);
                     }
@@ -170,11 +185,9 @@ impl Connection<'_> {
                     Ok(())
                 }
                 Wake::Stop => {
-                    self.live.iter_mut().for_each(|live| live.end());
-                    self.session.fail(
-                        "NetConnection.Connect.Closed",
-                        "the server is shutting down",
-                    );
+                    let why = "the server is shutting down";
+                    self.live.iter_mut().for_each(|live| live.end(why));
+                    self.session.fail("NetConnection.Connect.Closed", why);
                     Ok(())
                 }
             };
@@ -196,12 +209,16 @@ impl Connection<'_> {
 
     async fn event(&mut self, event: Event) {
         match event {
+            Event::Connected(info) => {
+                self.client.describe(&info.app, &info.flash_ver);
+                self.connected();
+            }
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media),
             Event::Unpublished => {
                 if let Some(mut live) = self.live.take() {
                     info!(stream = %live.name(), peer = %self.peer, "unpublished");
-                    live.end();
+                    live.end("unpublished");
                 }
             }
             Event::Play(request) => self.wants = Some(request),
@@ -222,7 +239,7 @@ impl Connection<'_> {
     /// The verdict comes before the welcome: an encoder that was told "Start"
     /// and is then dropped tries again for ever.
     async fn publish(&mut self, request: PublishRequest) {
-        let admission = match publish::admit(self.app, &request).await {
+        let admission = match Box::pin(publish::admit(self.app, &self.client, &request)).await {
             Ok(admission) => admission,
             Err(denied) => return self.deny(&denied),
         };
@@ -232,12 +249,14 @@ impl Connection<'_> {
             other.publisher.look().await;
         }
         match Live::start(self.app, &admission) {
-            Ok(live) => {
+            Ok(mut live) => {
                 info!(stream = %name, peer = %self.peer, encoder = %printable(&request.flash_ver), "publish accepted");
                 live.relay(Wishes {
                     query: request.query,
                     own: admission.targets,
+                    granted: admission.granted,
                 });
+                live.tell(&self.client);
                 self.live = Some(Box::new(live));
                 self.session.accept_publish();
                 publish::note_use(self.app, admission.key);
@@ -247,7 +266,7 @@ impl Connection<'_> {
                     Fault::Refused(_) => "live",
                     _ => "failed",
                 });
-                self.refuse(&format!("{name}: {fault}"));
+                self.refuse(Some(name), &format!("{name}: {fault}"));
             }
         }
     }
@@ -262,8 +281,9 @@ impl Connection<'_> {
         };
         let why = denied.to_string();
         match manner {
-            Manner::Told => return self.refuse(&why),
+            Manner::Told => return self.refuse(denied.stream(), &why),
             Manner::Last => {
+                self.app.hooks.refused(&self.client, denied.stream(), &why);
                 warn!(peer = %self.peer, reason = %why, "publish refused; further attempts of this address are not mentioned for a minute");
             }
             Manner::Curt => self.curt = true,
@@ -281,24 +301,45 @@ impl Connection<'_> {
             }
             Dismissal::Disabled => "this stream was disabled",
         };
-        if let Some(live) = &mut self.live
-            && why != Dismissal::Displaced
-        {
+        if let Some(live) = &mut self.live {
             warn!(stream = %live.name(), peer = %self.peer, reason = told, "the publisher has to go");
-            live.end();
+            match why {
+                Dismissal::Displaced => live.goes(told),
+                Dismissal::Key | Dismissal::Disabled => live.end(told),
+            }
         }
         self.session.fail("NetStream.Publish.BadName", told);
     }
 
     /// Gives the name back and ends the broadcast, before any polite waiting.
     fn leave(&mut self, why: &str) {
-        if let Some(live) = self.live.take() {
+        if let Some(mut live) = self.live.take() {
+            live.goes(why);
             info!(stream = %live.name(), peer = %self.peer, reason = %why, "publisher gone");
         }
     }
 
-    fn refuse(&mut self, why: &str) {
+    /// Hooks know of it from here on.
+    fn connected(&mut self) {
+        self.known = Some(self.app.now());
+        let client = self.client.clone();
+        self.app.hooks.emit(Fact::PostConnect { client });
+    }
+
+    /// The connection has ended.
+    fn gone(&mut self, why: &str) {
+        let Some(since) = self.known.take() else {
+            return;
+        };
+        self.app.hooks.emit(Fact::DoneConnect {
+            client: self.client.clone(),
+            done: Done::new(since, self.app.now(), self.received, why),
+        });
+    }
+
+    fn refuse(&mut self, name: Option<&StreamName>, why: &str) {
         warn!(peer = %self.peer, reason = %why, "publish refused");
+        self.app.hooks.refused(&self.client, name, why);
         self.session
             .reject_publish("NetStream.Publish.BadName", why);
     }
@@ -307,7 +348,7 @@ impl Connection<'_> {
     fn fail(&mut self, fault: &Fault) {
         if let Some(live) = &mut self.live {
             warn!(stream = %live.name(), peer = %self.peer, reason = %fault, "stream ended: it cannot be carried");
-            live.end();
+            live.end(&fault.to_string());
         }
         self.session
             .fail("NetStream.Publish.Rejected", &fault.to_string());

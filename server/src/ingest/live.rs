@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::app::App;
 use crate::auth::publish::Admission;
+use crate::hooks::{Client, Done, Fact};
 use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
 use crate::live::{Broadcast, Claim, Dismissal, KEPT_FOR_READERS, Packet, Refused, StartLadder};
@@ -34,6 +35,10 @@ pub(super) struct Live {
     news: BoxStream<'static, News>,
     /// How it goes away, if it does now.
     leaving: Left,
+    /// Whose it is and since when, once hooks know of it.
+    told: Option<(Client, Instant)>,
+    /// Why it goes away, once that is known.
+    why: Option<String>,
     video: bool,
     anchored: bool,
     damaged: u64,
@@ -122,6 +127,8 @@ impl Live {
             ring,
             news,
             leaving: Left::Lost,
+            told: None,
+            why: None,
             video: false,
             anchored: false,
             damaged: 0,
@@ -138,10 +145,27 @@ impl Live {
         relays.begin(&self.app, self.claim.broadcast(), wishes);
     }
 
+    /// Tells hooks that `client` publishes it, and once it is gone how that went.
+    pub(super) fn tell(&mut self, client: &Client) {
+        let broadcast = self.claim.broadcast();
+        self.told = Some((client.clone(), self.app.now()));
+        self.app.hooks.emit(Fact::PostPublish {
+            client: client.clone(),
+            stream: broadcast.name().clone(),
+            session: broadcast.session(),
+        });
+    }
+
     /// From now on it is no loss when the publisher goes: it said so, or the server
-    /// has done with it.
-    pub(super) fn end(&mut self) {
+    /// has done with it, because of `why`.
+    pub(super) fn end(&mut self, why: &str) {
         self.leaving = Left::Ended;
+        self.goes(why);
+    }
+
+    /// It goes away because of `why`, unless it was for another reason.
+    pub(super) fn goes(&mut self, why: &str) {
+        self.why.get_or_insert_with(|| why.to_owned());
     }
 
     pub(super) fn received(&self, count: usize, now: Instant) {
@@ -278,6 +302,16 @@ impl Drop for Live {
         broadcast.close_ring();
         let hold = self.app.config.relay.hold;
         self.app.relays.leave(broadcast, self.leaving, hold);
+        if let Some((client, since)) = self.told.take() {
+            let bytes = broadcast.publisher.bytes.load(Ordering::Relaxed);
+            let why = self.why.as_deref().unwrap_or("the connection was closed");
+            self.app.hooks.emit(Fact::DonePublish {
+                client,
+                stream: broadcast.name().clone(),
+                session: broadcast.session(),
+                done: Done::new(since, self.app.now(), bytes, why),
+            });
+        }
         // With a ladder the broadcast ends when everything in the ring was coded.
         if !self.app.config.hls.enabled {
             broadcast.leave(self.app.now());

@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 
 use self::socket::Socket;
 use crate::app::App;
+use crate::hooks::Protocol;
 use crate::tls::Acceptor;
 
 /// Where connections come in.
@@ -85,14 +86,14 @@ pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::
         match acceptor {
             None => connections.spawn(async move {
                 let open = Open::new(&app);
-                connection::run(&app, socket, peer, stop).await;
+                connection::run(&app, socket, peer, Protocol::Rtmp, stop).await;
                 drop((open, place));
             }),
             // A task of another type: one in the clear need not be as large.
             Some(acceptor) => connections.spawn(async move {
                 let open = Open::new(&app);
                 if let Some(stream) = secured(&acceptor, socket, peer, stop.clone()).await {
-                    connection::run(&app, stream, peer, stop).await;
+                    connection::run(&app, stream, peer, Protocol::Rtmps, stop).await;
                 }
                 drop((open, place));
             }),

@@ -16,15 +16,18 @@ use tracing::{debug, info};
 use super::{Feed, Form, Left, Part};
 use crate::alarm::Alarm;
 use crate::app::App;
+use crate::hooks::{Client, Playing, Viewing};
 use crate::name::StreamName;
 use crate::tls;
 
-/// Finds what a player asks for and a place for it, or tells it why not.
-pub(crate) fn open(
+/// Finds what a player asks for and a place for it, and asks whether it may have
+/// it; or tells it why not.
+pub(crate) async fn open(
     app: &App,
     session: &mut ServerSession,
-    request: &PlayRequest,
-) -> Option<(Feed, OwnedSemaphorePermit)> {
+    client: &Client,
+    request: PlayRequest,
+) -> Option<Player> {
     let Ok(place) = Arc::clone(&app.player_places).try_acquire_owned() else {
         session.fail(
             "NetStream.Play.Failed",
@@ -33,21 +36,44 @@ pub(crate) fn open(
         return None;
     };
     let name: Result<StreamName, _> = request.name.parse();
-    let broadcast = name.ok().and_then(|name| app.directory.on_air(&name));
+    let on_air = |name: &StreamName| app.directory.on_air(name).is_some();
+    let Some(stream) = name.ok().filter(on_air) else {
+        not_found(session);
+        return None;
+    };
+    let query = request.query;
+    let viewing = Viewing { stream, query };
+    if let Err(no) = app.hooks.pre_play(client, &viewing).await {
+        session.fail("NetStream.Play.Failed", no.reason());
+        return None;
+    }
+    // Looked for again: that may have taken a while.
+    let broadcast = app.directory.on_air(&viewing.stream);
     let lagged = Arc::clone(&app.metrics.players_lagged.rtmp);
     let feed = broadcast.and_then(|broadcast| Feed::open(broadcast, Form::Rtmp, lagged));
-    match feed {
-        Some(feed) => {
-            session.accept_play();
-            Some((feed, place))
-        }
-        None => {
-            // The name may be somebody's key by mistake: it is not repeated.
-            let why = "no stream of this name is live now";
-            session.fail("NetStream.Play.StreamNotFound", why);
-            None
-        }
-    }
+    let Some(feed) = feed else {
+        not_found(session);
+        return None;
+    };
+    session.accept_play();
+    Some(Player {
+        feed,
+        playing: app.hooks.plays(client, &viewing.stream),
+        _place: place,
+    })
+}
+
+fn not_found(session: &mut ServerSession) {
+    // The name may be somebody's key by mistake: it is not repeated.
+    let why = "no stream of this name is live now";
+    session.fail("NetStream.Play.StreamNotFound", why);
+}
+
+/// A player that was let in.
+pub(crate) struct Player {
+    feed: Feed,
+    playing: Playing,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Plays until the stream ends, the player leaves or stops reading, or `stop`
@@ -57,7 +83,22 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     peer: SocketAddr,
     socket: &mut S,
     session: &mut ServerSession,
+    player: &mut Player,
+    stop: watch::Receiver<bool>,
+) -> String {
+    let Player { feed, playing, .. } = player;
+    let why = play(app, peer, socket, session, feed, playing, stop).await;
+    playing.over(&why);
+    why
+}
+
+async fn play<S: AsyncRead + AsyncWrite + Unpin>(
+    app: &App,
+    peer: SocketAddr,
+    socket: &mut S,
+    session: &mut ServerSession,
     feed: &mut Feed,
+    playing: &mut Playing,
     mut stop: watch::Receiver<bool>,
 ) -> String {
     let mut input = [0; READ];
@@ -90,8 +131,9 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             if let Some(stream) = session.plays_on() {
                 out.iter_mut().for_each(|part| part.readdress(stream));
             }
-            if let Err(why) = write(socket, &out).await {
-                return why;
+            match write(socket, &out).await {
+                Ok(count) => playing.sent(count),
+                Err(why) => return why,
             }
             out.clear();
         }
@@ -133,8 +175,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Writes all of `parts`, as many at a time as the socket takes.
-async fn write<S: AsyncWrite + Unpin>(socket: &mut S, parts: &[Part]) -> Result<(), String> {
+/// Writes all of `parts`, as many at a time as the socket takes. Gives their bytes.
+async fn write<S: AsyncWrite + Unpin>(socket: &mut S, parts: &[Part]) -> Result<u64, String> {
     let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(2 * parts.len());
     for part in parts {
         match part.message() {
@@ -143,6 +185,7 @@ async fn write<S: AsyncWrite + Unpin>(socket: &mut S, parts: &[Part]) -> Result<
             Err(bytes) => slices.push(IoSlice::new(bytes)),
         }
     }
+    let bytes = slices.iter().map(|slice| slice.len() as u64).sum();
     let mut rest = &mut slices[..];
     while !rest.is_empty() {
         let most = rest.len().min(MOST_SLICES);
@@ -155,7 +198,7 @@ async fn write<S: AsyncWrite + Unpin>(socket: &mut S, parts: &[Part]) -> Result<
     }
     // What TLS holds back otherwise stays until the next message.
     match timeout(WRITE_DEADLINE, socket.flush()).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => Ok(bytes),
         Ok(Err(error)) => Err(format!("connection lost: {error}")),
         Err(_) => Err(format!("the player read nothing for {WRITE_DEADLINE:?}")),
     }

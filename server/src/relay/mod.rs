@@ -51,6 +51,8 @@ pub(crate) struct Wishes {
     pub(crate) query: Vec<(String, String)>,
     /// The stream's own targets.
     pub(crate) own: Vec<TargetRecord>,
+    /// What an application gave its publisher.
+    pub(crate) granted: Vec<TargetRecord>,
 }
 
 struct Relay {

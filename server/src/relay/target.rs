@@ -27,8 +27,8 @@ impl Target {
     }
 }
 
-/// The targets of the stream `name`: the operator's, then the stream's own, then the
-/// presets that the publisher's query has keys for.
+/// The targets of the stream `name`: the operator's, then the stream's own and those
+/// that an application gave its publisher, then the presets that the publisher's query has keys for.
 pub(super) fn targets(relay: &config::Relay, name: &StreamName, wishes: &Wishes) -> Vec<Target> {
     let query = &wishes.query;
     let operators = relay
@@ -41,7 +41,8 @@ pub(super) fn targets(relay: &config::Relay, name: &StreamName, wishes: &Wishes)
             rung: target.rung.clone(),
         });
     let mut targets: Vec<Target> = operators.collect();
-    for own in wishes.own.iter().filter(|own| !own.disabled) {
+    let beside = wishes.own.iter().chain(&wishes.granted);
+    for own in beside.filter(|own| !own.disabled) {
         targets.push(Target {
             name: free(&targets, &own.name),
             aim: Ok(own.url.clone()),
@@ -152,7 +153,7 @@ mod tests {
             .collect();
         let wishes = Wishes {
             query: pairs,
-            own: Vec::new(),
+            ..Wishes::default()
         };
         targets(&Config::default().relay, &"demo".parse().unwrap(), &wishes)
     }
@@ -239,6 +240,7 @@ mod tests {
         let wishes = Wishes {
             query: vec![("youtube".to_owned(), "secret".to_owned())],
             own: vec![own("mine", false), own("off", true), own("ours", false)],
+            granted: Vec::new(),
         };
         let names: Vec<_> = targets(&relay, &"demo".parse().unwrap(), &wishes)
             .into_iter()

@@ -19,6 +19,7 @@ fn server(dir: &Path, hls: bool) -> Arc<App> {
             config,
             Database::open(dir).unwrap(),
             crate::tls::Connector::new(None).unwrap(),
+            None,
         )
         .unwrap(),
     )
@@ -30,6 +31,7 @@ fn demo() -> Admission {
         key: None,
         record: true,
         targets: Vec::new(),
+        granted: Vec::new(),
         top_rung: None,
     }
 }

@@ -196,6 +196,9 @@ pub struct HealthArgs {
     /// The server, like http://127.0.0.1:8000
     #[arg(value_name = "URL")]
     pub url: String,
+    /// For https://: a PEM file of CA certificates to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// `weir config …`

@@ -69,7 +69,7 @@ fn run() -> ExitCode {
             }
             Err(invalid) => return report(&invalid, &mut err).into(),
         },
-        Command::Health(args) => health::run(&args.url),
+        Command::Health(args) => health::run(&args.url, args.ca.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

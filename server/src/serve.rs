@@ -16,12 +16,12 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::auth::guard;
-use crate::config::{AuthMode, Config, StreamLimit};
+use crate::config::{AuthMode, Config, StreamLimit, Tls};
 use crate::database::Database;
 use crate::hooks::Hooks;
 use crate::name::StreamName;
 use crate::secret::Secret;
-use crate::tls::{Acceptor, Connector};
+use crate::tls::{Acceptor, Connector, Listeners};
 use crate::{http, ingest};
 
 /// Runs the server until a signal ends it.
@@ -54,19 +54,36 @@ async fn serve(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
         AuthMode::Keys => database.ensure_first_key()?,
         AuthMode::Open | AuthMode::Webhook => None,
     };
-    let rtmp = bind("rtmp.listen", "--rtmp ADDR", config.rtmp.listen).await?;
-    let http = bind("http.listen", "--http ADDR", config.http.listen).await?;
-    let rtmps = rtmps(&config).await?;
+    let rtmp = Listeners {
+        plain: bind("rtmp.listen", "--rtmp ADDR", config.rtmp.listen).await?,
+        tls: secured("rtmp.tls_listen", config.rtmp.tls.as_ref(), &[]).await?,
+    };
+    let http = Listeners {
+        plain: bind("http.listen", "--http ADDR", config.http.listen).await?,
+        tls: secured("http.tls_listen", config.http.tls.as_ref(), &[b"http/1.1"]).await?,
+    };
+    let with_tls = |listeners: &Listeners| {
+        let tls = listeners.tls.as_ref();
+        tls.map(|(listener, _)| listener.local_addr()).transpose()
+    };
     let open = Addresses {
-        rtmp: rtmp.local_addr()?,
-        rtmps: rtmps.as_ref().map(|(l, _)| l.local_addr()).transpose()?,
-        http: http.local_addr()?,
+        rtmp: rtmp.plain.local_addr()?,
+        rtmps: with_tls(&rtmp)?,
+        http: http.plain.local_addr()?,
+        https: with_tls(&http)?,
     };
 
     let tls = Connector::new(config.relay.ca.as_deref()).context("relay.ca")?;
     let app = Arc::new(App::new(config, database, tls, hooks)?);
     app.set_rtmp_port(open.rtmp.port());
-    info!(rtmp = %open.rtmp, rtmps = open.rtmps.map(tracing::field::display), http = %open.http, version = env!("CARGO_PKG_VERSION"), "weir is listening");
+    info!(
+        rtmp = %open.rtmp,
+        rtmps = open.rtmps.map(tracing::field::display),
+        http = %open.http,
+        https = open.https.map(tracing::field::display),
+        version = env!("CARGO_PKG_VERSION"),
+        "weir is listening"
+    );
     warn_about(&app.config);
     let welcome = Welcome {
         open,
@@ -76,15 +93,14 @@ async fn serve(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
 
     let (stop_rtmp, rtmp_stopped) = watch::channel(false);
     let (stop_http, http_stopped) = watch::channel(false);
-    let renewal = rtmps.as_ref().map(|(_, acceptor)| {
-        let acceptor = Arc::clone(acceptor);
-        tokio::spawn(async move { acceptor.renew().await })
-    });
-    let listeners = ingest::Listeners {
-        plain: rtmp,
-        tls: rtmps,
-    };
-    let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), listeners, rtmp_stopped));
+    let acceptors = [&rtmp.tls, &http.tls].into_iter().flatten();
+    let renewals: Vec<_> = acceptors
+        .map(|(_, acceptor)| {
+            let acceptor = Arc::clone(acceptor);
+            tokio::spawn(async move { acceptor.renew().await })
+        })
+        .collect();
+    let ingest = tokio::spawn(ingest::serve(Arc::clone(&app), rtmp, rtmp_stopped));
     let viewers = tokio::spawn(http::serve(Arc::clone(&app), http, http_stopped));
     let sweeper = tokio::spawn(sweep(Arc::clone(&app)));
     let guard = tokio::spawn(guard::run(Arc::clone(&app)));
@@ -125,9 +141,7 @@ async fn serve(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
     }
     sweeper.abort();
     guard.abort();
-    if let Some(renewal) = renewal {
-        renewal.abort();
-    }
+    renewals.iter().for_each(|renewal| renewal.abort());
     ports.remove();
     Ok(())
 }
@@ -177,14 +191,19 @@ async fn bind(setting: &str, choice: &str, addr: SocketAddr) -> Result<TcpListen
     })
 }
 
-/// The listener of RTMPS and its certificate, when the settings have them.
-async fn rtmps(config: &Config) -> Result<Option<(TcpListener, Arc<Acceptor>)>> {
-    let Some(tls) = &config.rtmp.tls else {
+/// A listener with TLS and its certificate, when the settings have them; what is
+/// spoken there has one of the names in `protocols`.
+async fn secured(
+    setting: &str,
+    tls: Option<&Tls>,
+    protocols: &[&[u8]],
+) -> Result<Option<(TcpListener, Arc<Acceptor>)>> {
+    let Some(tls) = tls else {
         return Ok(None);
     };
-    let acceptor = Arc::new(Acceptor::open(&tls.files)?);
-    let variable = "WEIR_RTMP_TLS_LISTEN=ADDR";
-    let listener = bind("rtmp.tls_listen", variable, tls.listen).await?;
+    let acceptor = Arc::new(Acceptor::open(&tls.files, protocols)?);
+    let variable = format!("WEIR_{}=ADDR", setting.replace('.', "_").to_uppercase());
+    let listener = bind(setting, &variable, tls.listen).await?;
     Ok(Some((listener, acceptor)))
 }
 
@@ -194,6 +213,7 @@ struct Addresses {
     rtmp: SocketAddr,
     rtmps: Option<SocketAddr>,
     http: SocketAddr,
+    https: Option<SocketAddr>,
 }
 
 /// Forgets ended broadcasts when their time is over.
@@ -256,6 +276,10 @@ impl Welcome<'_> {
             let (port, app) = (addr.port(), self.app);
             format!("  with TLS:    rtmps://HOST:{port}/{app}, HOST as in the certificate\n")
         });
+        let watched_with_tls = self.open.https.map_or_else(String::new, |addr| {
+            let port = addr.port();
+            format!("  with TLS:    https://HOST:{port}/{name}, HOST as in the certificate\n")
+        });
         let mut out = std::io::stdout().lock();
         let _ = writeln!(
             out,
@@ -264,7 +288,8 @@ impl Welcome<'_> {
              \x20 Server:      rtmp://{}/{}\n\
              {with_tls}\
              \x20 Stream key:  {}\n\n\
-             Watch it at http://{}/{name}\n\n\
+             Watch it at http://{}/{name}\n\
+             {watched_with_tls}\n\
              The key is shown this once. `weir keys rotate {name}` makes a new one.\n",
             host(self.open.rtmp),
             self.app,
@@ -301,8 +326,10 @@ impl PortsFile {
             "rtmp": reachable(open.rtmp),
             "http": reachable(open.http),
         });
-        if let Some(addr) = open.rtmps {
-            ports["rtmps"] = reachable(addr).into();
+        for (name, addr) in [("rtmps", open.rtmps), ("https", open.https)] {
+            if let Some(addr) = addr {
+                ports[name] = reachable(addr).into();
+            }
         }
         let text = ports.to_string();
         let beside = self.0.with_extension("json.new");

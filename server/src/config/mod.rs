@@ -99,10 +99,10 @@ pub struct Rtmp {
     pub merge: Duration,
 }
 
-/// The settings `rtmp.tls_…`.
+/// The settings `rtmp.tls_…` or `http.tls_…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Where publishers and players connect. Port 0 picks a free one.
+    /// Where peers connect. Port 0 picks a free one.
     pub listen: SocketAddr,
     /// What the server shows them. Relative to the working directory.
     pub files: tls::Files,
@@ -124,6 +124,8 @@ pub enum Takeover {
 pub struct Http {
     /// Where viewers connect. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where they connect with TLS; `None`: nowhere.
+    pub tls: Option<Tls>,
     /// Which pages may read media.
     pub cors_origins: CorsOrigins,
 }
@@ -365,8 +367,10 @@ impl Config {
     /// [`Config::load`]: commands that serve nothing need not be able to.
     pub fn check_named_files(&self) -> Result<(), Invalid> {
         let mut problems = Vec::new();
-        if let Some(Err(error)) = self.rtmp.tls.as_ref().map(|tls| tls.files.read()) {
-            problems.push(Problem::Certificate(error));
+        for tls in [&self.rtmp.tls, &self.http.tls].into_iter().flatten() {
+            if let Err(error) = tls.files.read() {
+                problems.push(Problem::Certificate(error));
+            }
         }
         if let Err(error) = tls::Connector::new(self.relay.ca.as_deref()) {
             problems.push(Problem::Authorities(error));

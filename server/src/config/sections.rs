@@ -16,7 +16,7 @@ use super::{
 };
 use crate::name::StreamName;
 use crate::secret;
-use crate::tls::Files;
+use crate::tls;
 
 impl Reader<'_> {
     /// Reads every section, those included whose features are still to come.
@@ -53,7 +53,7 @@ impl Reader<'_> {
     fn rtmp(&mut self) -> Rtmp {
         let rtmp = Rtmp {
             listen: self.get("rtmp.listen", value::listen, any_address(1935)),
-            tls: self.tls(),
+            tls: self.tls("RTMPS", &RTMP_TLS),
             app: self.get("rtmp.app", value::path_element, "stream".to_owned()),
             grace: self.grace(),
             takeover: self.get("rtmp.takeover", value::word(TAKEOVERS), Takeover::Stale),
@@ -75,26 +75,28 @@ impl Reader<'_> {
 
     /// All three settings or none: a server that was meant to be encrypted and
     /// is not should not start.
-    fn tls(&mut self) -> Option<Tls> {
-        let all = ["rtmp.tls_listen", "rtmp.tls_cert", "rtmp.tls_key"];
+    fn tls(&mut self, what: &str, all: &[&'static str; 3]) -> Option<Tls> {
         let (given, lacking): (Vec<_>, Vec<_>) = all
-            .into_iter()
+            .iter()
+            .copied()
             .partition(|setting| self.layers.find(setting).is_some());
         if !given.is_empty() && !lacking.is_empty() {
             self.problems.push(Problem::Contradiction(format!(
-                "{} without {}: RTMPS takes all of {}",
+                "{} without {}: {what} takes all of {}",
                 given.join(" and "),
                 lacking.join(" and "),
                 all.join(", "),
             )));
         }
-        let [listen, cert, key] = all;
+        let [listen, cert, key] = *all;
+        let settings = tls::Settings { cert, key };
         let listen = self.optional(listen, value::listen);
         let cert = self.optional(cert, value::path);
         let key = self.optional(key, value::path);
         Some(Tls {
             listen: listen?,
-            files: Files {
+            files: tls::Files {
+                settings,
                 cert: cert?,
                 key: key?,
             },
@@ -133,6 +135,7 @@ impl Reader<'_> {
         };
         Http {
             listen,
+            tls: self.tls("HTTPS", &HTTP_TLS),
             cors_origins,
         }
     }
@@ -346,10 +349,15 @@ impl Reader<'_> {
     }
 
     fn listeners_apart(&mut self, config: &Config) {
-        let tls = config.rtmp.tls.as_ref();
-        let mut listeners = vec![("rtmp.listen", config.rtmp.listen)];
-        listeners.extend(tls.map(|tls| ("rtmp.tls_listen", tls.listen)));
-        listeners.push(("http.listen", config.http.listen));
+        let rtmps = config.rtmp.tls.as_ref();
+        let https = config.http.tls.as_ref();
+        let listeners = [
+            Some(("rtmp.listen", config.rtmp.listen)),
+            rtmps.map(|tls| ("rtmp.tls_listen", tls.listen)),
+            Some(("http.listen", config.http.listen)),
+            https.map(|tls| ("http.tls_listen", tls.listen)),
+        ];
+        let listeners: Vec<_> = listeners.into_iter().flatten().collect();
         for (index, (first, a)) in listeners.iter().enumerate() {
             for (second, b) in &listeners[index + 1..] {
                 // `[::]` takes the port for IPv4 as well on Linux.
@@ -365,6 +373,9 @@ impl Reader<'_> {
         }
     }
 }
+
+const RTMP_TLS: [&str; 3] = ["rtmp.tls_listen", "rtmp.tls_cert", "rtmp.tls_key"];
+const HTTP_TLS: [&str; 3] = ["http.tls_listen", "http.tls_cert", "http.tls_key"];
 
 /// All IPv4 interfaces: what containers and port mappings expect.
 fn any_address(port: u16) -> SocketAddr {

@@ -812,7 +812,18 @@ fn tls_takes_all_three_settings_or_none() {
         let told = told(&whole(&format!("127.0.0.1:{port}")));
         assert_eq!(told, format!("{other}: each needs its own"));
     }
-    assert_eq!(load("", &[], &[]).unwrap().config.rtmp.tls, None);
+    let http = "[http]\ntls_listen = \"127.0.0.1:1935\"\ntls_cert = \"c.pem\"";
+    assert_eq!(
+        told(http),
+        "http.tls_listen and http.tls_cert without http.tls_key: HTTPS takes all of http.tls_listen, http.tls_cert, http.tls_key"
+    );
+    let http = format!("{http}\ntls_key = \"k.pem\"");
+    assert_eq!(
+        told(&http),
+        "rtmp.listen and http.tls_listen both take port 1935: each needs its own"
+    );
+    let nothing = load("", &[], &[]).unwrap().config;
+    assert_eq!((nothing.rtmp.tls, nothing.http.tls), (None, None));
 }
 
 #[test]

@@ -13,19 +13,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::lasting::{Handover, Lasting};
-use super::socket::Socket;
+use super::socket::{Connected, Socket};
 use super::{Content, answer};
 use crate::app::App;
+use crate::tls::Listeners;
 
 /// Serves until `stop` turns true, then closes idle connections, lets answers
 /// in flight end for [`LAST_WORDS`] and returns.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(app: Arc<App>, listeners: Listeners, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -35,11 +35,11 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
             () = stopped(&mut stop) => break,
         };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
             () = stopped(&mut stop) => break,
         };
         while connections.try_join_next().is_some() {}
-        let (Ok(place), Ok((socket, peer))) = (place, accepted) else {
+        let (Ok(place), Ok((socket, peer, acceptor))) = (place, accepted) else {
             // Out of file descriptors, most likely: do not spin.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -47,28 +47,54 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
         let _ = socket.set_nodelay(true);
         let socket = Socket::new(socket);
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        connections.spawn(async move {
-            if let Some((mut socket, lasting)) = converse(app, socket, peer, stop).await
-                && let Err(error) = lasting.send(&mut socket).await
-            {
-                debug!(%peer, %error, "connection ended");
-            }
-            drop(place);
-        });
+        match acceptor {
+            None => connections.spawn(async move {
+                attend(app, socket, peer, stop).await;
+                drop(place);
+            }),
+            // A task of another type: one in the clear need not be as large.
+            Some(acceptor) => connections.spawn(async move {
+                let mut stopping = stop.clone();
+                let accepted = tokio::select! {
+                    accepted = acceptor.accept(socket) => accepted,
+                    () = stopped(&mut stopping) => return,
+                };
+                match accepted {
+                    Ok(stream) => attend(app, stream, peer, stop).await,
+                    // Whoever looks for open ports comes by here.
+                    Err(error) => debug!(%peer, %error, "no TLS handshake"),
+                }
+                drop(place);
+            }),
+        };
     }
-    drop(listener);
+    drop(listeners);
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, all).await;
 }
 
+/// Serves one connection to its end.
+async fn attend<S: Connected + 'static>(
+    app: Arc<App>,
+    socket: S,
+    peer: SocketAddr,
+    stop: watch::Receiver<bool>,
+) {
+    if let Some((mut socket, lasting)) = converse(app, socket, peer, stop).await
+        && let Err(error) = lasting.send(&mut socket).await
+    {
+        debug!(%peer, %error, "connection ended");
+    }
+}
+
 /// Answers requests until the client leaves or `stop` turns true; gives the
 /// connection back when it is to carry a lasting answer.
-async fn converse(
+async fn converse<S: Connected + 'static>(
     app: Arc<App>,
-    socket: Socket,
+    socket: S,
     peer: SocketAddr,
     mut stop: watch::Receiver<bool>,
-) -> Option<(Socket, Lasting)> {
+) -> Option<(S, Lasting)> {
     let handover = Handover::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (app, handover) = (Arc::clone(&app), handover.clone());

@@ -8,6 +8,28 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::tls::Stream;
+
+/// A client's connection, in the clear or with TLS around its socket.
+pub(super) trait Connected: Stream {
+    /// Whether all was taken that was to be written.
+    fn keeps_up(&self) -> bool;
+}
+
+impl Connected for Socket {
+    fn keeps_up(&self) -> bool {
+        self.patience.is_none()
+    }
+}
+
+impl Connected for TlsStream<Socket> {
+    fn keeps_up(&self) -> bool {
+        let (socket, tls) = self.get_ref();
+        socket.keeps_up() && !tls.wants_write()
+    }
+}
 
 /// See the module.
 pub(super) struct Socket {
@@ -22,11 +44,6 @@ impl Socket {
             socket,
             patience: None,
         }
-    }
-
-    /// Whether all was taken that was to be written.
-    pub(super) fn keeps_up(&self) -> bool {
-        self.patience.is_none()
     }
 
     fn poll_taken(

@@ -4,14 +4,12 @@ mod connection;
 mod live;
 mod socket;
 
-use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
@@ -20,31 +18,7 @@ use tracing::{debug, error, warn};
 use self::socket::Socket;
 use crate::app::App;
 use crate::hooks::Protocol;
-use crate::tls::Acceptor;
-
-/// Where connections come in.
-pub(crate) struct Listeners {
-    pub(crate) plain: TcpListener,
-    /// RTMPS.
-    pub(crate) tls: Option<(TcpListener, Arc<Acceptor>)>,
-}
-
-impl Listeners {
-    /// The next connection, and what does its handshake when it is to speak TLS.
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Acceptor>>)> {
-        let tls = async {
-            match &self.tls {
-                Some((listener, acceptor)) => (listener.accept().await, acceptor),
-                None => pending().await,
-            }
-        };
-        let (accepted, acceptor) = tokio::select! {
-            accepted = self.plain.accept() => (accepted, None),
-            (accepted, acceptor) = tls => (accepted, Some(Arc::clone(acceptor))),
-        };
-        accepted.map(|(socket, peer)| (socket, peer, acceptor))
-    }
-}
+use crate::tls::{Acceptor, Listeners};
 
 /// Accepts connections until `stop` turns true, then ends every session and
 /// returns when all are gone.

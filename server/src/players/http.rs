@@ -40,6 +40,7 @@ impl Flow {
     {
         let Self(mut feed) = self;
         socket.write_all(&head).await?;
+        socket.flush().await?;
         drop(head);
         let mut parts = Vec::new();
         // Whatever it says is not for anybody.
@@ -127,7 +128,8 @@ impl Piece {
                 count => IoSlice::advance_slices(&mut rest, count),
             }
         }
-        Ok(())
+        // What TLS holds back otherwise stays until the next piece.
+        socket.flush().await
     }
 }
 

@@ -5,6 +5,7 @@
 //! screen helps nobody.
 
 mod client;
+mod listen;
 mod server;
 
 use std::io;
@@ -16,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub use client::{CaError, Connector};
+pub(crate) use listen::Listeners;
 pub(crate) use server::Acceptor;
-pub use server::{Files, PairError};
+pub use server::{Files, PairError, Settings};
 
 /// A connection, in the clear or not. What is written to one with TLS leaves
 /// with `flush` at the latest, and not before.

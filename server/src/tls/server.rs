@@ -1,5 +1,5 @@
-//! TLS towards publishers and players: one certificate, read again when its
-//! files change.
+//! TLS towards those who connect: one certificate, read again when its files
+//! change.
 
 use std::fmt;
 use std::io;
@@ -30,13 +30,24 @@ pub(crate) struct Acceptor {
     first: Stamps,
 }
 
-/// The files of `rtmp.tls_cert` and `rtmp.tls_key`.
+/// The files that two settings name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
+    /// What the settings are called.
+    pub settings: Settings,
     /// PEM: the server's certificate and those between it and a CA.
     pub cert: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
+}
+
+/// What the settings of a certificate's files are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Of the certificate, as `rtmp.tls_cert`.
+    pub cert: &'static str,
+    /// Of its key.
+    pub key: &'static str,
 }
 
 /// Why the files of a certificate are of no use. Nothing of a key is in it.
@@ -63,8 +74,10 @@ pub enum PairError {
         what: String,
     },
     /// Certificate and key are of different pairs.
-    #[error("rtmp.tls_key: {} is not the key of the first certificate in {} (rtmp.tls_cert)", key.display(), cert.display())]
+    #[error("{}: {} is not the key of the first certificate in {} ({})", settings.key, key.display(), cert.display(), settings.cert)]
     Apart {
+        /// The settings that name them.
+        settings: Settings,
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
@@ -73,15 +86,17 @@ pub enum PairError {
 }
 
 impl Acceptor {
-    /// Reads the certificate; not for an async worker.
-    pub(crate) fn open(files: &Files) -> Result<Self, PairError> {
+    /// Reads the certificate; not for an async worker. What is spoken inside TLS
+    /// has one of the names in `protocols` (ALPN), or none.
+    pub(crate) fn open(files: &Files, protocols: &[&[u8]]) -> Result<Self, PairError> {
         let first = files.stamps();
         let shown = Arc::new(Shown(RwLock::new(Arc::new(files.read()?))));
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring speaks TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as _);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(config)),
             files: files.clone(),
@@ -143,15 +158,16 @@ impl Files {
         let pair = CertifiedKey::from_der(chain, key, &ring::default_provider());
         pair.map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => PairError::Apart {
+                settings: self.settings,
                 cert: self.cert.clone(),
                 key: self.key.clone(),
             },
             rustls::Error::InvalidCertificate(_) => {
-                unfit(CERT, &self.cert, "the first certificate is damaged")
+                unfit(self.settings.cert, &self.cert, "the first certificate is damaged")
             }
             // Not rustls' own words: they might hold something of the key.
             _ => unfit(
-                KEY,
+                self.settings.key,
                 &self.key,
                 "a damaged key or one of a kind that is not supported; RSA from 2048 bits, ECDSA on P-256 or P-384 and Ed25519 are",
             ),
@@ -159,21 +175,25 @@ impl Files {
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, PairError> {
-        let text = read(CERT, &self.cert)?;
+        let text = read(self.settings.cert, &self.cert)?;
         let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
         match chain {
             Ok(chain) if !chain.is_empty() => Ok(chain),
             Ok(_) => Err(unfit(
-                CERT,
+                self.settings.cert,
                 &self.cert,
                 "no certificate in it; expected PEM, which begins with -----BEGIN CERTIFICATE-----",
             )),
-            Err(_) => Err(unfit(CERT, &self.cert, "not whole; expected PEM")),
+            Err(_) => Err(unfit(
+                self.settings.cert,
+                &self.cert,
+                "not whole; expected PEM",
+            )),
         }
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, PairError> {
-        let text = read(KEY, &self.key)?;
+        let text = read(self.settings.key, &self.key)?;
         PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
             let says = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
             let what = match error {
@@ -185,7 +205,7 @@ impl Files {
                 }
                 _ => "not whole; expected PEM",
             };
-            unfit(KEY, &self.key, what)
+            unfit(self.settings.key, &self.key, what)
         })
     }
 
@@ -239,9 +259,6 @@ impl fmt::Debug for Shown {
         f.write_str("Shown")
     }
 }
-
-const CERT: &str = "rtmp.tls_cert";
-const KEY: &str = "rtmp.tls_key";
 
 /// From one look at the files to the next. Certificates live for weeks and are
 /// renewed days before their end.

@@ -14,6 +14,7 @@ mod built_as_configured;
 mod encoders_that_are_not_ffmpeg;
 mod hostile_peers_hurt_nobody_else;
 mod http_answers;
+mod https_is_http;
 mod keys_count_at_once;
 mod offline_ladders;
 mod players_read_the_source;

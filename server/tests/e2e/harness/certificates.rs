@@ -68,10 +68,15 @@ impl Authority {
 }
 
 impl Pair {
-    /// The settings of a server that shows it.
+    /// The settings of a server that shows it to publishers.
     pub(crate) fn settings(&self) -> String {
+        self.settings_of("rtmp")
+    }
+
+    /// The same in `section`, `rtmp` or `http`.
+    pub(crate) fn settings_of(&self, section: &str) -> String {
         format!(
-            "[rtmp]\ntls_listen = \"127.0.0.1:0\"\ntls_cert = {:?}\ntls_key = {:?}\n",
+            "[{section}]\ntls_listen = \"127.0.0.1:0\"\ntls_cert = {:?}\ntls_key = {:?}\n",
             self.cert, self.key
         )
     }

@@ -29,6 +29,8 @@ pub(crate) struct Server {
     /// Empty when it is not configured.
     pub(crate) rtmps: String,
     pub(crate) http: String,
+    /// Empty when it is not configured.
+    pub(crate) https: String,
 }
 
 impl Server {
@@ -102,6 +104,7 @@ impl Server {
             rtmp: String::new(),
             rtmps: String::new(),
             http: String::new(),
+            https: String::new(),
         };
         let ports = until("weir.ports.json", || {
             let ended = server.child.try_wait().expect("a child");
@@ -118,8 +121,10 @@ impl Server {
                 .to_owned()
         };
         (server.rtmp, server.http) = (port("rtmp"), port("http"));
-        if !ports["rtmps"].is_null() {
-            server.rtmps = port("rtmps");
+        for (name, field) in [("rtmps", &mut server.rtmps), ("https", &mut server.https)] {
+            if !ports[name].is_null() {
+                *field = port(name);
+            }
         }
         server
     }

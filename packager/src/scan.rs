@@ -35,9 +35,12 @@ pub fn span(data: &[u8]) -> Result<Span, String> {
     let mut reader = TsPacketReader::new(Cursor::new(data));
     let (mut video, mut audio) = (None, None);
     loop {
-        let packet = reader
-            .read_ts_packet()
-            .map_err(|error| format!("a packet cannot be read: {error}"))?;
+        let packet = reader.read_ts_packet().map_err(|error| {
+            format!(
+                "a packet cannot be read: {}",
+                first_line(&error.to_string())
+            )
+        })?;
         let Some(packet) = packet else { break };
         let Some(TsPayload::PesStart(start)) = packet.payload else {
             continue;
@@ -53,6 +56,12 @@ pub fn span(data: &[u8]) -> Result<Span, String> {
     first
         .map(|first| Span { first })
         .ok_or_else(|| "there is neither picture nor sound in it".to_owned())
+}
+
+/// What is wrong, without where in a library it was found, nor how that was reached.
+fn first_line(why: &str) -> &str {
+    let line = why.lines().next().unwrap_or_default();
+    line.split_once(" (at ").map_or(line, |(line, _)| line)
 }
 
 const PACKET: usize = 188;
@@ -77,5 +86,7 @@ mod tests {
         assert!(span(b"no packets").is_err());
         assert!(span(&[0x47; 188]).is_err());
         assert!(span(&[0xff; 188 * 3]).is_err());
+        let why = span(&[0; 188]).unwrap_err();
+        assert!(!why.contains(['\n', '/']), "{why}");
     }
 }

@@ -59,4 +59,4 @@ pub fn target_seconds(duration: Ticks) -> u64 {
 const VERSION: usize = 3;
 
 /// With EXT-X-GAP: strict readers (hls-parser) refuse it below 8.
-const VERSION_WITH_GAPS: usize = 8;
+pub const VERSION_WITH_GAPS: usize = 8;

@@ -2,6 +2,7 @@
 //! becomes of it.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -444,7 +445,11 @@ fn with_gaps(text: &str, missing: &[u64]) -> String {
         if line.starts_with("#EXTINF:") && number.is_some_and(|n: u64| missing.contains(&n)) {
             out.push_str("#EXT-X-GAP\n");
         }
-        out.push_str(line);
+        if line.starts_with("#EXT-X-VERSION:") && !missing.is_empty() {
+            let _ = write!(out, "#EXT-X-VERSION:{}", playlist::VERSION_WITH_GAPS);
+        } else {
+            out.push_str(line);
+        }
         out.push('\n');
     }
     out
@@ -684,12 +689,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_becomes_a_gap_and_nothing_else_changes() {
-        let text =
-            "#EXTM3U\n#EXTINF:2.000000,\n720p/7.ts\n#EXTINF:2.000000,\n720p/8.ts\n#EXT-X-ENDLIST\n";
+        let text = "#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:2.000000,\n720p/7.ts\n#EXTINF:2.000000,\n720p/8.ts\n#EXT-X-ENDLIST\n";
         assert_eq!(with_gaps(text, &[]), text);
         assert_eq!(
             with_gaps(text, &[8]),
-            "#EXTM3U\n#EXTINF:2.000000,\n720p/7.ts\n#EXT-X-GAP\n#EXTINF:2.000000,\n720p/8.ts\n#EXT-X-ENDLIST\n"
+            "#EXTM3U\n#EXT-X-VERSION:8\n#EXTINF:2.000000,\n720p/7.ts\n#EXT-X-GAP\n#EXTINF:2.000000,\n720p/8.ts\n#EXT-X-ENDLIST\n"
         );
     }
 

@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration, each in one line that points.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -141,7 +142,7 @@ impl Shown {
             return Self("(hidden)".to_owned());
         }
         let full = match &given.raw {
-            Raw::Text(text) => format!("{text:?}"),
+            Raw::Text(text) => format!("{:?}", without_user(text)),
             Raw::Number(text) | Raw::Date(text) => text.clone(),
             Raw::Switch(on) => on.to_string(),
             Raw::List(items) => format!("(a list of {})", items.len()),
@@ -151,6 +152,18 @@ impl Shown {
             Some((end, _)) => Self(format!("{}…", &full[..end])),
             None => Self(full),
         }
+    }
+}
+
+/// A URL without the name and the password in it. A password may have slashes: up to the
+/// last '@', whatever that is part of.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let after_scheme = text
+        .split_once("://")
+        .filter(|(scheme, _)| *scheme != "file");
+    match after_scheme.and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (_, host))) => format!("{scheme}://(hidden)@{host}").into(),
+        None => text.into(),
     }
 }
 
@@ -169,3 +182,24 @@ const SECRET: [&str; 4] = [
     "registry.url",
     "relay.target",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (text, shown) in [
+            ("http://user:pass@host:9000", "http://(hidden)@host:9000"),
+            (
+                "s3://AKIA:with/slash@bucket/prefix",
+                "s3://(hidden)@bucket/prefix",
+            ),
+            ("https://host/path", "https://host/path"),
+            ("file:///srv/a@b", "file:///srv/a@b"),
+            ("me@home", "me@home"),
+        ] {
+            assert_eq!(without_user(text), shown);
+        }
+    }
+}

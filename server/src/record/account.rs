@@ -3,6 +3,7 @@
 //! Pure: who moves bytes about says so here. Nothing costs more in a long
 //! recording than in a short one but the playlists.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use media::{Size, Ticks, Timestamp};
@@ -418,20 +419,26 @@ impl Account {
     /// Notes what is missing within broadcasts as lost: told from what is there, when
     /// nothing else is known.
     pub(super) fn fill_holes(&mut self) {
-        let mut missing = Vec::new();
-        for pair in self.items.windows(2) {
+        let (mut missing, mut breaks) = (Vec::new(), Vec::new());
+        for (at, pair) in self.items.windows(2).enumerate() {
             let (before, after) = (&pair[0].entry, &pair[1].entry);
-            let count = after.number.saturating_sub(before.number + 1);
+            let first = before.number.saturating_add(1);
+            let count = after.number.saturating_sub(first);
+            if count == 0 || after.discontinuity {
+                continue;
+            }
             let from = before.start + before.duration;
-            let each = (after.start - from).get() / count.max(1) as i64;
-            // Behind a discontinuity another broadcast may have begun.
-            if count == 0 || after.discontinuity || each <= 0 {
+            let each = (after.start - from).get() / i64::try_from(count).unwrap_or(i64::MAX);
+            if !SEGMENTS.contains(&each) || count > MOST_MISSING {
+                // Numbers begin at the time of day: another broadcast, whose first
+                // segment is what is missing.
+                breaks.push(at + 1);
                 continue;
             }
             let rung = &self.rungs[usize::from(pair[0].rung)];
             let ms = before.unix_ms.unwrap_or_default() + before.duration.get() / 90;
             missing.extend((0..count).map(|index| Piece {
-                number: before.number + 1 + index,
+                number: first + index,
                 rung: rung.clone(),
                 start: from.ticks() + index as i64 * each,
                 duration: each,
@@ -440,6 +447,9 @@ impl Account {
                 bytes: 0,
                 came_ms: 0,
             }));
+        }
+        for at in breaks {
+            self.items[at].entry.discontinuity = true;
         }
         for piece in missing {
             self.add(&piece, Place::Lost);
@@ -508,6 +518,12 @@ const MOST_BYTES: u64 = 48 << 20;
 /// Segments looked at for one that may be sent: those on their way are among the
 /// first.
 const MOST_AHEAD: usize = 64;
+
+/// What a missing segment may last, in ticks: a tenth of a second to two minutes.
+const SEGMENTS: RangeInclusive<i64> = Ticks::HZ / 10..=120 * Ticks::HZ;
+
+/// Segments that may be missing in one place: those of a day, of two seconds each.
+const MOST_MISSING: u64 = 43_200;
 
 #[cfg(test)]
 mod tests;

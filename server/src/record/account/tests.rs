@@ -160,3 +160,29 @@ fn the_media_of_a_recording_are_those_of_all_its_parts() {
     assert_eq!(account.media().width, Some(1280));
     assert_eq!(account.media().frame_rate, Some(60.0));
 }
+
+#[test]
+fn a_hole_is_filled_with_segments_and_nothing_else() {
+    let piece_at = |number: u64, start: i64| Piece {
+        number,
+        start,
+        ..piece(10)
+    };
+    let filled = |number: u64, start: i64| {
+        let mut account = Account::new(Ticks::new(180_000));
+        for piece in [piece_at(10, 0), piece_at(number, start)] {
+            account.add(&piece, Place::Stored);
+        }
+        account.fill_holes();
+        let last = account.recorded(usize::MAX).last().unwrap();
+        (account.gaps().segments, last.entry.discontinuity)
+    };
+    assert_eq!(filled(11, 180_000), (0, false), "there is none");
+    assert_eq!(filled(13, 3 * 180_000), (2, false));
+    // A publisher that came back after ten seconds and kept its clock, and one that did not.
+    assert_eq!(filled(10_010, 900_000 + 180_000), (0, true));
+    assert_eq!(filled(10_010, 180_000), (0, true));
+    // What somebody else wrote to the store.
+    assert_eq!(filled(40_000_010, 1 << 62), (0, true));
+    assert_eq!(filled(u64::MAX, i64::MAX), (0, true));
+}

@@ -151,7 +151,11 @@ impl Recorder {
         others: Others,
     ) -> std::io::Result<Self> {
         let spool = spool::place(data);
-        std::fs::create_dir_all(&spool)?;
+        let named = |error: std::io::Error| {
+            let why = format!("{} cannot be used: {error}", spool.display());
+            std::io::Error::new(error.kind(), why)
+        };
+        std::fs::create_dir_all(&spool).map_err(named)?;
         let owner = owner(data)?;
         let shared = Arc::new(Shared {
             settings,
@@ -418,7 +422,7 @@ impl Shared {
     }
 
     /// Gives up the oldest segment of the spool, of whatever recording. `false`:
-    /// there is none that could be.
+    /// there is none that could be, or the disk does not let go of it.
     async fn evict_oldest(&self) -> bool {
         let all = self.recordings();
         let oldest = all.iter().filter_map(|one| {
@@ -429,10 +433,8 @@ impl Shared {
         else {
             return false;
         };
-        error!(stream = %recording.name(), recording = recording.id(), segment = number, spooled_bytes = self.spooled.load(Ordering::Relaxed), "a segment is LOST to the recording: the spool is full and the store has not taken it");
         let bytes = recording.account().bytes_of(number);
-        recording.lose(self, number, bytes).await;
-        true
+        recording.give_up(self, number, bytes).await
     }
 }
 

@@ -385,6 +385,20 @@ impl Recording {
         }
     }
 
+    /// Gives up a segment of the disk, for its room. `false`: the disk does not let go
+    /// of it. Then there is no room for it to make way for, and it is not lost.
+    pub(super) async fn give_up(&self, shared: &Shared, number: u64, bytes: u32) -> bool {
+        let folder = self.folder.clone();
+        let removed = blocking(move || spool::remove(&folder, number)).await;
+        if let Err(error) = removed {
+            warn!(stream = %self.name(), segment = number, %error, "a segment cannot be removed from the spool to make room");
+            return false;
+        }
+        error!(stream = %self.name(), recording = self.id(), segment = number, spooled_bytes = shared.spooled.load(Ordering::Relaxed), "a segment is LOST to the recording: the spool is full and the store has not taken it");
+        self.lose(shared, number, bytes).await;
+        true
+    }
+
     async fn unspool(&self, shared: &Shared, number: u64, bytes: u32) {
         let folder = self.folder.clone();
         let removed = blocking(move || spool::remove(&folder, number)).await;
@@ -495,6 +509,10 @@ impl Recording {
                 }
                 Some(Err(error)) => {
                     refused = true;
+                    if error.kind() == io::ErrorKind::NotFound {
+                        // The folder is gone, and with it the journal, open or not.
+                        journal = Journal::new(&self.folder);
+                    }
                     fault = Some(error);
                 }
                 None => {}

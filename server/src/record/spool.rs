@@ -79,6 +79,30 @@ pub(super) fn read(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
+/// Reads a segment of `size` bytes.
+pub(super) fn read_whole(path: &Path, size: usize) -> io::Result<Bytes> {
+    let bytes = fs::read(path)?;
+    if bytes.len() != size {
+        let why = format!("it has {} bytes of {size}", bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(bytes.into())
+}
+
+/// Whether no later try will read the segment either: it is not there, is not what was
+/// written, or the disk has lost it. Too many open files, too little memory and a lack of
+/// permission pass, and what is there is not given up for them.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::NotADirectory,
+        io::ErrorKind::IsADirectory,
+        io::ErrorKind::InvalidData,
+    ];
+    kinds.contains(&error.kind())
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
 /// Removes a segment, which may be gone already.
 pub(super) fn remove(folder: &Path, number: u64) -> io::Result<()> {
     match fs::remove_file(file(folder, number)) {
@@ -127,7 +151,14 @@ pub(super) fn find(spool: &Path) -> io::Result<Vec<Found>> {
 pub(super) fn look(spool: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for stream in folders(spool)? {
-        for folder in folders(&stream)? {
+        let of_stream = match folders(&stream) {
+            Ok(folders) => folders,
+            Err(error) => {
+                warn!(folder = %stream.display(), %error, "this folder of the spool cannot be read and is left alone");
+                continue;
+            }
+        };
+        for folder in of_stream {
             let read = journal::read(&folder);
             let (begin, account) = match read {
                 Ok(Some(read)) => read,
@@ -202,6 +233,30 @@ mod tests {
         assert!(is_full(&errno(rustix::io::Errno::NOSPC)));
         assert!(is_full(&errno(rustix::io::Errno::DQUOT)));
         assert!(!is_full(&errno(rustix::io::Errno::ROFS)));
+    }
+
+    #[test]
+    fn what_a_later_try_may_read_is_not_gone() {
+        use rustix::io::Errno;
+        let gone = |errno: Errno| is_gone(&errno.into());
+        assert!(
+            [Errno::NOENT, Errno::ISDIR, Errno::IO]
+                .into_iter()
+                .all(gone)
+        );
+        let passing = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::ACCESS,
+            Errno::TIMEDOUT,
+        ];
+        assert!(!passing.into_iter().any(gone));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.ts");
+        fs::write(&path, b"a segment").unwrap();
+        assert_eq!(read_whole(&path, 9).unwrap(), "a segment");
+        assert!(is_gone(&read_whole(&path, 10).unwrap_err()));
     }
 
     #[test]

@@ -384,6 +384,95 @@ async fn a_full_spool_gives_up_the_oldest_and_says_so() {
     assert_eq!(lost.load(Ordering::Relaxed), 3);
 }
 
+#[tokio::test]
+async fn what_the_disk_does_not_let_go_of_is_not_lost() {
+    let mut place = Place::new(Duration::ZERO);
+    place.obstruct();
+    place.spool_limit = 3 * data(1000).len() as u64 + 10;
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    let folder = place.data().join("spool/demo/1000");
+    for number in 1000..1003 {
+        push(&tap, 1000, [number]);
+        let path = folder.join(format!("{number}.ts"));
+        until("it is in the spool", || path.exists()).await;
+    }
+    // A file that cannot be removed, also by root: there is a folder in its place.
+    let kept = folder.join("1000.ts");
+    fs::rename(&kept, folder.join("aside")).unwrap();
+    fs::create_dir(&kept).unwrap();
+    push(&tap, 1000, [1003]);
+    until("it is in the spool", || folder.join("1003.ts").exists()).await;
+    assert_eq!(recorder.all()[0].gaps.segments, 0);
+    fs::remove_dir(&kept).unwrap();
+    fs::rename(folder.join("aside"), &kept).unwrap();
+    tap.end();
+    place.clear();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    place.check(&playlist, 1000..1004);
+    assert!(playlist.segments.iter().all(|one| !one.gap));
+}
+
+#[tokio::test]
+async fn a_spool_that_is_removed_is_made_again() {
+    let place = Place::new(Duration::ZERO);
+    place.obstruct();
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    let folder = place.data().join("spool/demo/1000");
+    push(&tap, 1000, [1000]);
+    until("it is in the spool", || folder.join("1000.ts").exists()).await;
+    // At once, whatever is being written there.
+    fs::rename(place.data().join("spool"), place.data().join("gone")).unwrap();
+    push(&tap, 1000, [1001]);
+    until("it is in the spool", || folder.join("1001.ts").exists()).await;
+    until("so is the journal", || folder.join("journal").exists()).await;
+    until("it is told", || {
+        recorder.all()[0]
+            .error
+            .as_deref()
+            .is_none_or(|why| !why.contains("spool"))
+    })
+    .await;
+    tap.end();
+    place.clear();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    place.check(&playlist, 1000..1002);
+    let gaps: Vec<_> = playlist.segments.iter().map(|one| one.gap).collect();
+    assert_eq!(gaps, [true, false]);
+}
+
+#[tokio::test]
+async fn a_segment_of_the_spool_that_is_not_what_was_written_is_a_gap() {
+    let place = Place::new(Duration::ZERO);
+    place.obstruct();
+    let recorder = place.open();
+    let tap = recorder.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1003);
+    let path = |number| place.data().join(format!("spool/demo/1000/{number}.ts"));
+    until("they are in the spool", || {
+        (1000..1003).all(|number| path(number).exists())
+    })
+    .await;
+    until("none is in memory", || {
+        let recording = &recorder.0.recordings()[0];
+        let account = recording.account();
+        (1000..1003)
+            .all(|number| matches!(account.place("720p", number), Some(account::Place::Spooled)))
+    })
+    .await;
+    fs::write(path(1001), &data(1001)[..188]).unwrap();
+    tap.end();
+    place.clear();
+    until("it is closed", || place.closed(1000)).await;
+    let playlist = place.playlist(1000);
+    place.check(&playlist, 1000..1003);
+    let gaps: Vec<_> = playlist.segments.iter().map(|one| one.gap).collect();
+    assert_eq!(gaps, [false, true, false]);
+}
+
 /// A process that is killed: everything it was doing stops, and what is on the disk
 /// stays.
 fn in_a_process(work: impl AsyncFnOnce() + 'static) {

@@ -297,17 +297,22 @@ async fn send(shared: &Shared, recording: &Recording, load: &Load) -> Result<Sen
         Some(segment) => segment.data.clone(),
         None => {
             let path = spool::file(&recording.folder, load.number);
-            match blocking(move || std::fs::read(path)).await {
-                Ok(bytes) => Bytes::from(bytes),
+            let size = load.piece.bytes as usize;
+            match blocking(move || spool::read_whole(&path, size)).await {
+                Ok(bytes) => bytes,
                 Err(error) => {
                     if error.kind() != std::io::ErrorKind::NotFound {
                         warn!(stream = %name, recording = id, segment = load.number, %error, "a segment of the spool cannot be read");
                     }
                     // It may have got there before it was noted.
-                    return Ok(match store.head(&key).await? {
-                        Some(head) if head.size == u64::from(load.piece.bytes) => Sent::Stored,
-                        _ => Sent::Gone,
-                    });
+                    return match store.head(&key).await? {
+                        Some(head) if head.size == u64::from(load.piece.bytes) => Ok(Sent::Stored),
+                        _ if spool::is_gone(&error) => Ok(Sent::Gone),
+                        _ => Err(Fault::passing(format!(
+                            "segment {} of the spool cannot be read: {error}",
+                            load.number
+                        ))),
+                    };
                 }
             }
         }

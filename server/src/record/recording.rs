@@ -36,6 +36,8 @@ pub(super) struct Recording {
     pub(super) relist: AtomicBool,
     /// What another server had of it is not known here yet: where it begins.
     partial: AtomicBool,
+    /// The last segment of the playlist that the store had when it was asked.
+    pub(super) told: AtomicU64,
     /// Another server goes on with it.
     pub(super) superseded: AtomicBool,
     /// Segments in the newest playlist of the store.
@@ -135,6 +137,7 @@ impl Recording {
             sealed: AtomicBool::new(false),
             relist: AtomicBool::new(elsewhere),
             partial: AtomicBool::new(elsewhere),
+            told: AtomicU64::new(0),
             superseded: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             left: AtomicBool::new(false),

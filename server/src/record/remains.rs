@@ -6,6 +6,7 @@
 //! Two that do so at once write the same.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -29,6 +30,9 @@ pub(super) async fn complete(store: &Store, recording: &Recording) -> Result<(),
     let listed = {
         let mut listed = catalogue::pieces(store, name, id).await?;
         let account = recording.account();
+        if let Some((last, _)) = listed.last() {
+            recording.told.fetch_max(last.number, Ordering::Relaxed);
+        }
         listed.retain(|(piece, _)| !account.knows(piece.number));
         listed
     };
@@ -235,7 +239,9 @@ pub(super) async fn adopt(shared: &Arc<Shared>, name: &StreamName) -> Result<(),
         let Some((marker, age)) = look(&store, entry).await? else {
             continue;
         };
-        let until = marker.came_ms + shared.settings.merge.as_millis() as u64;
+        let until = marker
+            .came_ms
+            .saturating_add(shared.settings.merge.as_millis() as u64);
         let left = !marker.attached || is_silent(&marker, age, shared, SILENT);
         if unix_ms() >= until || !left {
             continue;

@@ -54,7 +54,11 @@ impl Place {
     }
 
     fn open_with(&self, store: &Path, others: Others) -> Recorder {
-        fs::create_dir_all(self.data()).unwrap();
+        self.open_at(&self.data(), store, others)
+    }
+
+    fn open_at(&self, data: &Path, store: &Path, others: Others) -> Recorder {
+        fs::create_dir_all(data).unwrap();
         let settings = config::Record {
             store: Settings {
                 url: format!("file://{}", store.display()).parse().unwrap(),
@@ -67,7 +71,7 @@ impl Place {
             keep_days: 0,
         };
         let target = Ticks::new(2 * Ticks::HZ);
-        Recorder::open(settings, &self.data(), target, others).unwrap()
+        Recorder::open(settings, data, target, others).unwrap()
     }
 
     fn playlist(&self, id: u64) -> Listing {
@@ -471,6 +475,50 @@ async fn a_segment_of_the_spool_that_is_not_what_was_written_is_a_gap() {
     place.check(&playlist, 1000..1003);
     let gaps: Vec<_> = playlist.segments.iter().map(|one| one.gap).collect();
     assert_eq!(gaps, [false, true, false]);
+}
+
+#[tokio::test]
+async fn what_another_server_has_closed_meanwhile_is_not_unsaid() {
+    let mut place = Place::new(Duration::from_secs(300));
+    let here = place.open();
+    let tap = here.tap(&name(), 1000);
+    push(&tap, 1000, 1000..1003);
+    settled(&here).await;
+    tap.end();
+    let marker = place.store().join(".weir/open/demo/1000");
+    until("it can be continued elsewhere", || {
+        let text = fs::read_to_string(&marker).unwrap_or_default();
+        text.contains(r#""attached":false"#)
+    })
+    .await;
+    // From here on this server does not reach the store, and another one does.
+    let away = place.folder.path().join("away");
+    fs::rename(place.store(), &away).unwrap();
+    place.obstruct();
+    let tap = here.tap(&name(), 1003);
+    push(&tap, 1003, 1003..1020);
+    place.merge = Duration::from_secs(5);
+    let data = place.folder.path().join("other");
+    let there = place.open_at(&data, &away, Others::Left);
+    let other = there.tap(&name(), 2000);
+    until("it goes on", || there.0.is_open(&name(), 1000)).await;
+    push(&other, 2000, 2000..2002);
+    other.end();
+    until("it is closed", || {
+        !away.join(".weir/open/demo/1000").exists()
+    })
+    .await;
+    drop(there);
+    place.clear();
+    fs::rename(&away, place.store()).unwrap();
+    until("it is told", || {
+        let path = place.store().join("demo/vod-1000.m3u8");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.contains("720p/1004.ts")
+    })
+    .await;
+    assert!(here.all().iter().all(|one| one.state != State::Closed));
+    place.check(&place.playlist(1000), (1000..1020).chain(2000..2002));
 }
 
 /// A process that is killed: everything it was doing stops, and what is on the disk

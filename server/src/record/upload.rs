@@ -166,8 +166,11 @@ impl Upload<'_> {
             self.marking = true;
             self.marked = Some(says);
             let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
-            let mark =
-                async move { Done::Marker(attached, mark(&shared, &recording, attached).await) };
+            let before = self.is_marked;
+            let mark = async move {
+                let done = mark(&shared, &recording, attached, before).await;
+                Done::Marker(attached, done)
+            };
             self.flying.push(mark.boxed());
         }
         let unsure = self.recording.relist.load(Ordering::Relaxed);
@@ -178,8 +181,8 @@ impl Upload<'_> {
             self.flying.push(complete.boxed());
         }
         // A marker stands before the first playlist: whoever finds one that is open
-        // finds who looks after it.
-        if !self.listing && self.is_marked && !unsure {
+        // finds who looks after it. One that is on its way may find that somebody else did.
+        if !self.listing && self.is_marked && !self.marking && !unsure {
             self.list();
         }
     }
@@ -192,6 +195,11 @@ impl Upload<'_> {
         let stored = account.in_store();
         let draining = self.shared.draining();
         if settled <= self.listed || stored.segments == 0 {
+            return;
+        }
+        // What another server has told is not unsaid for what is sent after.
+        let told = self.recording.told.load(Ordering::Relaxed);
+        if settled < account.before(told.saturating_add(1)) {
             return;
         }
         let earned = (stored.bytes / EARNED).saturating_sub(self.spent);
@@ -344,10 +352,20 @@ async fn complete(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
 }
 
 /// Says that the recording is open and who looks after it, unless somebody else
-/// does now.
-async fn mark(shared: &Shared, recording: &Recording, attached: bool) -> Result<(), Fault> {
+/// does now. `before`: this server has said so already.
+async fn mark(
+    shared: &Shared,
+    recording: &Recording,
+    attached: bool,
+    before: bool,
+) -> Result<(), Fault> {
     let store = shared.store().await?;
-    if let Some(other) = other_owner(shared, &store, recording).await? {
+    let owner = owner(&store, recording).await?;
+    if before && owner.is_none() {
+        // It was closed meanwhile by one that had gone on with it: the store may know more.
+        recording.relist.store(true, Ordering::Relaxed);
+    }
+    if let Some(other) = owner.filter(|owner| *owner != shared.owner) {
         if !attached {
             info!(stream = %recording.name(), recording = recording.id(), server = other, "another server goes on with the recording; what is here is sent after");
             recording.superseded.store(true, Ordering::Relaxed);
@@ -371,17 +389,12 @@ async fn mark(shared: &Shared, recording: &Recording, attached: bool) -> Result<
     write_marker(shared, &store, which, &marker).await
 }
 
-/// Who looks after the recording, if it is another server.
-async fn other_owner(
-    shared: &Shared,
-    store: &Store,
-    recording: &Recording,
-) -> Result<Option<String>, Fault> {
+/// Who looks after the recording.
+async fn owner(store: &Store, recording: &Recording) -> Result<Option<String>, Fault> {
     let key = objects::marker(recording.name(), recording.id()).map_err(invalid)?;
     let got = store.get(&key, None).await?;
     let marker = got.and_then(|got| serde_json::from_slice::<Marker>(&got.bytes).ok());
-    let owner = marker.map(|marker| marker.owner);
-    Ok(owner.filter(|owner| *owner != shared.owner))
+    Ok(marker.map(|marker| marker.owner))
 }
 
 /// Says that this server goes on with a recording that it was not the first to have.
@@ -456,7 +469,8 @@ pub(super) async fn close(shared: &Shared, recording: &Recording) {
 
 async fn try_close(shared: &Shared, recording: &Recording) -> Result<(), Fault> {
     let store = shared.store().await?;
-    if other_owner(shared, &store, recording).await?.is_some() {
+    let owner = owner(&store, recording).await?;
+    if owner.is_some_and(|owner| owner != shared.owner) {
         recording.superseded.store(true, Ordering::Relaxed);
     }
     if recording.superseded.load(Ordering::Relaxed) {

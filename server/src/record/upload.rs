@@ -68,6 +68,8 @@ struct Upload<'a> {
     failing: Option<Kind>,
     /// Nothing is begun before.
     not_before: Option<Instant>,
+    /// When something failed last, and how many segments were lost by then.
+    failed: (Instant, u64),
     /// Bytes of playlists that were sent.
     spent: u64,
     /// Settled segments in the newest playlist of the store.
@@ -98,6 +100,7 @@ pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
         backoff: Backoff::default(),
         failing: None,
         not_before: None,
+        failed: (Instant::now(), 0),
         spent,
         listed: 0,
         listing: false,
@@ -114,6 +117,9 @@ pub(super) async fn run(shared: &Arc<Shared>, recording: &Arc<Recording>) {
 impl Upload<'_> {
     async fn run(&mut self) {
         loop {
+            let (failed, lost) = self.failed;
+            let losing = self.recording.account().gaps().segments > lost;
+            self.not_before = self.not_before.map(|until| next_try(until, failed, losing));
             if self.not_before.is_none_or(|until| until <= Instant::now()) {
                 self.not_before = None;
                 self.begin();
@@ -286,7 +292,9 @@ impl Upload<'_> {
                 let wait = self.backoff.next();
                 self.recording.store_fails(&fault.why, wait);
                 self.shared.distrust_store(&fault);
-                self.not_before = Some(Instant::now() + wait);
+                let now = Instant::now();
+                self.not_before = Some(now + wait);
+                self.failed = (now, self.recording.account().gaps().segments);
             }
             // One of several that were on their way together.
             Some(_) => {}
@@ -571,6 +579,18 @@ fn invalid(error: impl std::fmt::Display) -> Fault {
     Fault::refused(format!("weir named an object wrongly: {error}"))
 }
 
+/// When a store that failed at `failed` is tried again, and was to be at `until`: soon while
+/// segments are lost for want of it.
+fn next_try(until: Instant, failed: Instant, losing: bool) -> Instant {
+    match losing {
+        true => until.min(failed + LOSING),
+        false => until,
+    }
+}
+
+/// How long a store is left alone that segments are lost for want of.
+const LOSING: Duration = Duration::from_secs(3);
+
 /// Segments of a recording on their way at once: more than one, for the wait for
 /// the store's answer is longer than that for the bytes.
 const AT_ONCE: usize = 4;
@@ -580,3 +600,17 @@ const EARNED: u64 = 300;
 
 /// How long a drain waits for a store that does not answer.
 pub(super) const DRAIN: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_tried_soon_while_segments_are_lost() {
+        let failed = Instant::now();
+        let after = |seconds| failed + Duration::from_secs(seconds);
+        assert_eq!(next_try(after(30), failed, false), after(30));
+        assert_eq!(next_try(after(30), failed, true), after(3));
+        assert_eq!(next_try(after(1), failed, true), after(1));
+    }
+}

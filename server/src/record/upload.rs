@@ -35,7 +35,9 @@ use crate::name::StreamName;
 /// What has been done for a recording, or not.
 enum Done {
     Segment(Load, Result<Sent, Fault>),
-    Playlist(usize, Result<(), Fault>),
+    /// With whether it was sent: it is not while the store says that the recording is
+    /// another server's, or closed.
+    Playlist(usize, Result<bool, Fault>),
     Marker(bool, Result<(), Fault>),
     /// What the store knows of it has been asked for.
     Complete(Result<(), Fault>),
@@ -225,7 +227,19 @@ impl Upload<'_> {
         let first = self.listed == 0;
         let (shared, recording) = (Arc::clone(self.shared), Arc::clone(self.recording));
         let put = async move {
-            let done = put_playlists(&shared, &recording, text, first.then_some(master), sum).await;
+            let store = shared.store().await;
+            let ours = match store {
+                Ok(store) => owner(&store, &recording).await,
+                Err(fault) => Err(fault),
+            };
+            let done = match ours {
+                Ok(owner) if owner.as_ref() == Some(&shared.owner) => {
+                    put_playlists(&shared, &recording, text, first.then_some(master), sum)
+                        .await
+                        .map(|()| true)
+                }
+                other => other.map(|_| false),
+            };
             Done::Playlist(settled, done)
         };
         self.flying.push(put.boxed());
@@ -255,9 +269,14 @@ impl Upload<'_> {
             }
             Done::Playlist(settled, done) => {
                 self.listing = false;
-                if done.is_ok() {
-                    self.listed = self.listed.max(settled);
-                    self.recording.note_listed(self.listed);
+                match done {
+                    Ok(true) => {
+                        self.listed = self.listed.max(settled);
+                        self.recording.note_listed(self.listed);
+                    }
+                    // What that means is seen to with the next marker.
+                    Ok(false) => self.next_marker = Instant::now(),
+                    Err(_) => {}
                 }
                 (Kind::Playlist, done.err())
             }

@@ -98,7 +98,7 @@ impl Work<'_> {
     async fn list(&self) -> Result<bool> {
         let all = self.chosen().await?;
         if all.is_empty() {
-            return Ok(true);
+            return Ok(self.choice.id.is_none());
         }
         let sums = catalogue::sums(&self.store, all).await;
         let widest = sums.iter().map(|(which, _)| which.name.as_str().len());
@@ -148,7 +148,8 @@ impl Work<'_> {
     async fn each(&self, task: impl AsyncFn(&Which) -> Result<Report, Fault>) -> Result<bool> {
         let all = self.chosen().await?;
         let bar = bar(all.len());
-        let mut good = true;
+        // What was asked for by its number has to be there.
+        let mut good = self.choice.id.is_none() || !all.is_empty();
         let mut patience = Patience::default();
         for which in all {
             bar.set_message(format!("{} {}", which.name, which.id));

@@ -96,6 +96,10 @@ fn what_is_wrong_is_found_and_what_the_spool_has_is_sent_again() {
     let text = fs::read_to_string(place.file(&format!("vod-{}.m3u8", place.id)));
     let text = text.expect("a playlist");
     assert_eq!(text, place.vod.text, "a repair of nothing changes nothing");
+    for command in ["list", "check", "repair"] {
+        let run = place.run(&[command, "demo", "17"]);
+        run.is(1, &["There is no recording 17 of demo in "]);
+    }
 
     // Whole packets: the file as such is as good as any.
     let number = place.id + 2;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Two figures of a running server, measured on this machine:
+# Figures of a running server, measured on this machine:
 #
 #   scripts/measure.sh first            time from the first picture to the first playable segments
 #   scripts/measure.sh soak [SECONDS]   1080p30 in real time (600): lag, CPU and memory every 10 s
+#   scripts/measure.sh guesses [SECONDS] 10,000 wrong keys a minute beside a live stream, and as long (120) without
 #
 # CLIP names another source than the generated one. Machines differ and are
 # noisy: compare ratios, and run alone.
@@ -22,7 +23,7 @@ leave() {
 trap leave EXIT
 
 serve() {
-    "$weir" serve --auth open --rtmp 127.0.0.1:0 --http 127.0.0.1:0 --data "$work/data" "$@" 2>"$work/log" &
+    "$weir" serve --auth "${auth:-open}" --rtmp 127.0.0.1:0 --http 127.0.0.1:0 --data "$work/data" "$@" >"$work/out" 2>"$work/log" &
     server=$!
     until [ -e "$work/data/weir.ports.json" ]; do sleep 0.05; done
     rtmp=$(sed -E 's/.*"rtmp":"([^"]*)".*/\1/' "$work/data/weir.ports.json")
@@ -77,8 +78,79 @@ soak() {
               print "" }' "$work/rows"
 }
 
+guesses() {
+    local seconds=${1:-120} auth=keys phase
+    serve --segment 2
+    local key; key=$("$weir" keys add demo --data "$work/data" | tail -n 1)
+    ffmpeg -v error -re -stream_loop -1 -i "${CLIP:-testdata/bbb-720p25-5s.flv}" -c copy -f flv "rtmp://$rtmp/stream/$key" &
+    publisher=$!
+    # Until as many segments leave as come.
+    sleep 60
+    for phase in quiet guessed; do
+        local guesser= before after at
+        if [ $phase = guessed ]; then
+            python3 -c "$GUESSER" "$rtmp" "$seconds" &
+            guesser=$!
+        fi
+        before=$(awk '{ print $14 + $15 }' "/proc/$server/stat")
+        for ((at = 0; at < seconds; at++)); do
+            sleep 1
+            printf '%s %s\n' "$(curl -s "http://$http/metrics" | awk 'index($1, "weir_ladder_lag_seconds") == 1 { print $2 }')" \
+                "$(awk '/VmRSS/ { print $2 / 1024 }' "/proc/$server/status")"
+        done >"$work/$phase"
+        after=$(awk '{ print $14 + $15 }' "/proc/$server/stat")
+        [ -z "$guesser" ] || wait "$guesser"
+        sort -n "$work/$phase" | awk -v phase=$phase -v cpu=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" \
+            '{ lag[NR] = $1 } END { printf "%-8s lag median %.3f s, highest %.3f s; %.2f cores; ", phase, lag[int((NR + 1) / 2)], lag[NR], cpu / hz / s }'
+        awk 'NR == 1 { printf "resident %.1f MB, ", $2 } { last = $2; n++; x += NR; y += $2; xy += NR * $2; xx += NR * NR }
+            END { printf "then %.1f MB (%+.2f MB a minute)\n", last, 60 * (n * xy - x * y) / (n * xx - x * x) }' "$work/$phase"
+    done
+    curl -s "http://$http/metrics" | grep -E '^weir_(publish_refused|reader_lagged)_total|^weir_panics' | grep -v ' 0$' || true
+    echo "log: $(wc -l <"$work/log") lines"
+}
+
+# Asks to publish with a wrong key, 10,000 times a minute, and counts what it is told.
+GUESSER='
+import asyncio, os, struct, sys
+(host, port), seconds = sys.argv[1].rsplit(":", 1), float(sys.argv[2])
+text = lambda s: b"\x02" + struct.pack(">H", len(s)) + s.encode()
+field = lambda name, s: struct.pack(">H", len(name)) + name.encode() + text(s)
+number = lambda n: b"\x00" + struct.pack(">d", n)
+def message(stream, body):
+    head = b"\x03\0\0\0" + struct.pack(">I", len(body))[1:] + b"\x14" + struct.pack("<I", stream)
+    return head + b"\xc3".join(body[i:i + 128] for i in range(0, len(body), 128))
+connect = message(0, text("connect") + number(1) + b"\x03" + field("app", "stream") + b"\0\0\x09")
+create = message(0, text("createStream") + number(2) + b"\x05")
+told = {}
+async def guess(n):
+    try:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        hello = bytes(8) + os.urandom(1528)
+        writer.write(b"\x03" + hello)
+        answer = await reader.readexactly(1 + 2 * 1536)
+        key = "wk_guess%027d" % n
+        writer.write(answer[1:1537] + connect + create + message(1, text("publish") + number(3) + b"\x05" + text(key) + text("live")))
+        said = await asyncio.wait_for(reader.read(-1), 30)
+        what = "refused" if b"BadName" in said else "closed"
+        writer.close()
+    except Exception as error:
+        what = type(error).__name__
+    told[what] = told.get(what, 0) + 1
+async def main():
+    loop, tasks, n = asyncio.get_running_loop(), set(), 0
+    begin = loop.time()
+    while (now := loop.time() - begin) < seconds:
+        while n < now * 10000 / 60:
+            task = asyncio.create_task(guess(n)); tasks.add(task); task.add_done_callback(tasks.discard); n += 1
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*tasks)
+    print("guesses:", told)
+asyncio.run(main())
+'
+
 case ${1:-} in
     first) first ;;
+    guesses) guesses "${2:-}" ;;
     soak) soak "${2:-}" ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

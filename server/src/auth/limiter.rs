@@ -13,7 +13,14 @@ use std::time::{Duration, Instant};
 /// Counts failures. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    failures: Mutex<HashMap<IpAddr, Window>>,
+    failures: Mutex<Failures>,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    of: HashMap<IpAddr, Window>,
+    /// When those whose time is over were last taken out.
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +46,15 @@ impl Limiter {
     pub(crate) fn failed(&self, peer: IpAddr, now: Instant) -> Manner {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = subscriber(peer);
-        if !failures.contains_key(&peer) && failures.len() >= MOST {
-            failures.retain(|_, window| !window.over(now));
-            if failures.len() >= MOST {
-                // So many at once are no mistakes: all of them are one.
-                return Manner::Curt;
-            }
+        if !failures.of.contains_key(&peer) && !failures.make_room(now) {
+            // So many at once are no mistakes: all of them are one.
+            return Manner::Curt;
         }
         let new = Window {
             began: now,
             count: 0,
         };
-        let window = failures.entry(peer).or_insert(new);
+        let window = failures.of.entry(peer).or_insert(new);
         if window.over(now) {
             *window = new;
         }
@@ -60,6 +64,18 @@ impl Limiter {
             ALLOWED => Manner::Last,
             _ => Manner::Curt,
         }
+    }
+}
+
+impl Failures {
+    /// Whether there is room for one more address.
+    fn make_room(&mut self, now: Instant) -> bool {
+        let since = |swept| now.saturating_duration_since(swept);
+        if self.of.len() >= MOST && self.swept.is_none_or(|swept| since(swept) >= SWEEP) {
+            self.swept = Some(now);
+            self.of.retain(|_, window| !window.over(now));
+        }
+        self.of.len() < MOST
     }
 }
 
@@ -82,6 +98,9 @@ fn subscriber(peer: IpAddr) -> IpAddr {
 const ALLOWED: u64 = 10;
 
 const SPAN: Duration = Duration::from_secs(60);
+
+/// From one look for room among all addresses to the next.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Addresses counted at once, in half a megabyte.
 const MOST: usize = 8192;
@@ -132,7 +151,7 @@ mod tests {
         for host in 0..100_000_u32 {
             limiter.failed(IpAddr::V4(host.into()), now);
         }
-        assert_eq!(limiter.failures.lock().unwrap().len(), MOST);
+        assert_eq!(limiter.failures.lock().unwrap().of.len(), MOST);
         assert_eq!(
             limiter.failed(IpAddr::V4(u32::MAX.into()), now),
             Manner::Curt
@@ -142,6 +161,6 @@ mod tests {
             limiter.failed(IpAddr::V4(u32::MAX.into()), later),
             Manner::Told
         );
-        assert_eq!(limiter.failures.lock().unwrap().len(), 1);
+        assert_eq!(limiter.failures.lock().unwrap().of.len(), 1);
     }
 }

@@ -8,6 +8,7 @@ use media::{Rung, Ticks};
 use tokio::sync::Semaphore;
 
 use crate::auth::limiter::Limiter;
+use crate::auth::play::Viewers;
 use crate::clock;
 use crate::config::{Config, StreamLimit};
 use crate::database::Database;
@@ -39,6 +40,8 @@ pub struct App {
     pub(crate) failures: Limiter,
     /// Whom it asks, and tells what happens.
     pub(crate) hooks: Bus,
+    /// Who may watch.
+    pub(crate) viewers: Viewers,
     pool: Arc<rayon::ThreadPool>,
     /// When the server began.
     pub(crate) started: Instant,
@@ -87,6 +90,7 @@ impl App {
             database,
             failures: Limiter::default(),
             hooks: Bus::new(hooks),
+            viewers: Viewers::new(config.play.as_ref()).map_err(std::io::Error::other)?,
             pool: Arc::new(pool),
             started: Instant::now(),
             draining: AtomicBool::new(false),

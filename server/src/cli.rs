@@ -4,6 +4,7 @@
 //! text: a default here would silently overrule the file, and a check here
 //! would word its complaint unlike the other layers.
 
+mod play_token;
 mod secrets;
 
 use std::io::{self, Write};
@@ -16,6 +17,7 @@ use crate::config::{Config, DEFAULT_FILE, Environment, Flag, Invalid, Loaded};
 use crate::name::StreamName;
 use crate::recordings::{Choice, Task};
 
+pub use play_token::{PlayTokenArgs, StreamOrAll, run_play_token};
 pub use secrets::{
     DataArgs, KeyArgs, KeysCommand, RotateArgs, StreamArgs, TokenArgs, TokenCommand,
 };
@@ -54,6 +56,8 @@ pub enum Command {
     /// Manage the tokens that the API asks for
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make a token with which a stream can be watched, for where auth.play is "token"
+    PlayToken(PlayTokenArgs),
     /// Look after recordings in a store
     #[command(subcommand)]
     Recordings(RecordingsCommand),

@@ -9,7 +9,7 @@
 
 mod alarm;
 pub mod app;
-mod auth;
+pub mod auth;
 mod backoff;
 pub mod cli;
 mod clock;
@@ -25,6 +25,7 @@ pub mod ladder;
 pub mod live;
 pub mod logging;
 pub mod name;
+pub mod network;
 pub mod play;
 mod players;
 pub mod publish;

@@ -4,7 +4,9 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use weir_server::cli::{Cli, Command, Exit, report, run_config, run_keys, run_token};
+use weir_server::cli::{
+    Cli, Command, Exit, report, run_config, run_keys, run_play_token, run_token,
+};
 use weir_server::config::Environment;
 use weir_server::{cpu, health, logging, play, publish, recordings, serve, transcode};
 
@@ -34,6 +36,9 @@ fn run() -> ExitCode {
         }
         Command::Token(command) => {
             return run_token(&command, &environment, &mut out, &mut err).into();
+        }
+        Command::PlayToken(args) => {
+            return run_play_token(&args, &environment, &mut out, &mut err).into();
         }
         Command::Serve(args) => match args.load(&environment) {
             Ok(loaded) => {

@@ -5,21 +5,22 @@ const live = (() => {
   /** Milliseconds between two looks for a picture while there is sound alone. */
   const PICTURE_POLL = 6000;
 
-  const { name, at, video, weir, load, restart } = player;
-  const master = `/${name}/live.m3u8`;
+  const { name, at, video, weir, withToken, load, restart } = player;
+  const master = withToken(`/${name}/live.m3u8`);
 
   let clockSkew = 0;     // milliseconds to add to our clock to get the server's
   let lastNumber = -1;   // the highest segment number listed so far
 
   // ---- Is anyone live? ----------------------------------------------------
 
-  /** "live", "ended" (still listed, for a while), "waiting" or "unreachable". */
+  /** "live", "ended" (still listed, for a while), "waiting", "forbidden" or "unreachable". */
   async function look() {
     try {
       const asked = Date.now();
       const { answer, body } = await load(master);
       learnClock(answer, asked);
       if (answer.status === 404) return "waiting";
+      if (answer.status === 403) return "forbidden";
       const rung = body.split(/\r?\n/).find((line) => line && !line.startsWith("#"));
       if (!answer.ok || !rung) return answer.ok ? "waiting" : "unreachable";
       const media = await load(new URL(rung, new URL(master, location.href)));
@@ -86,8 +87,10 @@ const live = (() => {
       checking: [`Looking for ${name}…`, ""],
       waiting: [`${name} is not live right now`, "This page starts by itself when it is."],
       ended: ["The stream has ended", `This page starts again by itself when ${name} is back.`],
+      forbidden: ["You can't watch this here", "The link is incomplete or has expired. A new one is where you found it."],
       unreachable: ["The server can't be reached", "Trying again every few seconds."],
     },
+    final: ["forbidden"],
     hls: {
       liveDurationInfinity: true,
       // Start with a picture that is neither mud nor a gamble; measured after
@@ -107,7 +110,7 @@ const live = (() => {
 
     opening() {
       lastNumber = -1;
-      thumb.src = `/${name}/thumb.jpg?t=${Date.now()}`;
+      thumb.src = withToken(`/${name}/thumb.jpg?t=${Date.now()}`);
     },
 
     updated(details) {

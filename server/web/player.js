@@ -3,6 +3,8 @@
 // elsewhere (older iPhones, or a build without node, whose hls.js is empty)
 // the browser's own HLS does. `?hls=native` forces the latter.
 //
+// `?token=` is passed on with everything that is asked of the server.
+//
 // What is played, and what to do when it ends, one of two rooms knows: live.js,
 // or vod.js where the address says `?vod=ID`.
 "use strict";
@@ -24,6 +26,13 @@ const player = (() => {
   const video = at("video");
 
   const asked = new URLSearchParams(location.search);
+  /** What lets this viewer in, where the server asks for it. */
+  const token = asked.get("token");
+  /** `address` with it; what a playlist lists has it already. */
+  function withToken(address) {
+    if (token === null) return address;
+    return `${address}${address.includes("?") ? "&" : "?"}token=${encodeURIComponent(token)}`;
+  }
   const Hls = window.Hls;
   const engine =
     asked.get("hls") !== "native" && Hls && Hls.isSupported() ? "hls.js"
@@ -386,5 +395,5 @@ const player = (() => {
   showVolume();
   setInterval(tick, 1000);
 
-  return { name, at, stage, video, weir, isOpen, load, enter, play, leave, restart, waiting, on, click };
+  return { name, at, stage, video, weir, isOpen, withToken, load, enter, play, leave, restart, waiting, on, click };
 })();

@@ -6,7 +6,7 @@ const recordings = (() => {
   /** Milliseconds between two looks at the list. */
   const REFRESH = 30000;
 
-  const { name, at, weir } = player;
+  const { name, at, weir, withToken } = player;
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
   let list = [];         // as the server tells it, the newest first
@@ -14,7 +14,7 @@ const recordings = (() => {
   let readAt = -REFRESH;
   const listeners = [];
 
-  const address = (id) => `/${name}?vod=${id}`;
+  const address = (id) => withToken(`/${name}?vod=${id}`);
 
   /** The recording that grows, if one does. One that its broadcast has left
    *  stays open for a while too: it may be continued. */
@@ -79,7 +79,7 @@ const recordings = (() => {
   async function refresh() {
     readAt = performance.now();
     try {
-      const answer = await fetch(`/${name}/recordings.json`, { cache: "no-cache", signal: AbortSignal.timeout?.(8000) });
+      const answer = await fetch(withToken(`/${name}/recordings.json`), { cache: "no-cache", signal: AbortSignal.timeout?.(8000) });
       if (!answer.ok) return;
       // What a date cannot hold was not written by weir.
       list = (await answer.json()).recordings.filter(({ id }) => id <= 8.64e15);

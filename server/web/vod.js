@@ -11,11 +11,11 @@
    *  that waits may be the last one. */
   const EDGE = 3;
 
-  const { name, at, video, weir, load } = player;
+  const { name, at, video, weir, withToken, load } = player;
   if (weir.vod === null) return;
   const id = /^(0|[1-9]\d{0,14})$/.test(weir.vod) ? Number(weir.vod) : null;
   const seek = at("seek");
-  const master = `/${name}/vod-${id}-master.m3u8`;
+  const master = withToken(`/${name}/vod-${id}-master.m3u8`);
 
   let resume = 0;        // where to go on after an error, in seconds
   let dragged = null;    // where a finger or a mouse holds the bar
@@ -27,6 +27,7 @@
     try {
       const { answer } = await load(master);
       if (answer.status === 404) return "missing";
+      if (answer.status === 403) return "forbidden";
       if (answer.status === 503) return "away";
       return answer.ok ? "recorded" : "unreachable";
     } catch {
@@ -130,10 +131,11 @@
     covers: {
       checking: ["Looking for the recording…", ""],
       missing: ["There is no such recording", "It may have been deleted."],
+      forbidden: ["You can't watch this here", "The link is incomplete or has expired. A new one is where you found it."],
       away: ["The recording can't be read right now", "The place where recordings are kept does not answer. Trying again every few seconds."],
       unreachable: ["The server can't be reached", "Trying again every few seconds."],
     },
-    final: ["missing"],
+    final: ["missing", "forbidden"],
     get hls() {
       return { startPosition: resume };
     },
@@ -216,6 +218,7 @@
   // ---- Go -----------------------------------------------------------------
 
   seek.hidden = at("time").hidden = false;
+  for (const link of ["to-live", "on-now"]) at(link).href = withToken(`/${name}`);
   at("quality-box").hidden = true;
   const date = id === null ? null : recordings.day.format(new Date(id));
   document.title = date ? `${date} · ${name} · weir` : `${name} · weir`;

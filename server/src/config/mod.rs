@@ -30,8 +30,10 @@ use std::time::Duration;
 
 use media::{Rung, Ticks};
 
+use crate::auth::{PlayKeys, PublicKey};
 use crate::hooks::{Address, Kind, Secret};
 use crate::name::StreamName;
+use crate::network::Network;
 use crate::record::store::Settings;
 use crate::tls;
 
@@ -61,6 +63,9 @@ pub struct Config {
     pub seeds: Seeds,
     /// The application that decides and hears; `None`: there is none.
     pub webhook: Option<Webhook>,
+    /// Who may watch: everybody, or who has a token that is signed with one of
+    /// these keys.
+    pub play: Option<PlayKeys>,
     /// Where streams are sent on to.
     pub relay: Relay,
     /// How broadcasts are kept; `None`: they are not.
@@ -128,6 +133,8 @@ pub struct Http {
     pub tls: Option<Tls>,
     /// Which pages may read media.
     pub cors_origins: CorsOrigins,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The web origins whose pages may read playlists and segments.
@@ -371,6 +378,10 @@ impl Config {
             if let Err(error) = tls.files.read() {
                 problems.push(Problem::Certificate(error));
             }
+        }
+        let key = self.play.as_ref().and_then(|keys| keys.public_key.as_ref());
+        if let Some(Err(error)) = key.map(PublicKey::read) {
+            problems.push(Problem::PublicKey(error));
         }
         if let Err(error) = tls::Connector::new(self.relay.ca.as_deref()) {
             problems.push(Problem::Authorities(error));

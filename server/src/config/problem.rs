@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::layers::{Given, Origin, Raw};
+use crate::auth::KeyFault;
 use crate::tls::{CaError, PairError};
 
 /// One thing wrong. Its text is a single line: the setting, its value, where it
@@ -76,6 +77,9 @@ pub enum Problem {
     /// The files of a certificate are of no use.
     #[error(transparent)]
     Certificate(#[from] PairError),
+    /// The file of a public key is of no use.
+    #[error(transparent)]
+    PublicKey(#[from] KeyFault),
     /// The file of CAs for relays is of no use.
     #[error("relay.ca: {0}")]
     Authorities(#[from] CaError),
@@ -176,8 +180,9 @@ impl fmt::Display for Shown {
 /// Beginnings of settings whose values hold passwords or keys, in whole or in
 /// part: a registry's URL its password, a target's URL its stream key. The path of
 /// `auth.webhook` is one as well.
-const SECRET: [&str; 4] = [
+const SECRET: [&str; 5] = [
     "auth.keys",
+    "auth.play_secret",
     "auth.webhook_secret",
     "registry.url",
     "relay.target",

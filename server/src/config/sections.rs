@@ -14,6 +14,7 @@ use super::{
     Audio, AudioMode, AuthMode, Config, CorsOrigins, Hls, Http, Limits, LogFormat, Passthrough,
     Rtmp, Seeds, StreamLimit, Takeover, Tls,
 };
+use crate::auth::PlayKeys;
 use crate::name::StreamName;
 use crate::secret;
 use crate::tls;
@@ -32,6 +33,7 @@ impl Reader<'_> {
             auth,
             seeds: self.seeds(),
             webhook: self.webhook(auth),
+            play: self.play(),
             relay: self.relay(),
             record: self.record(),
             limits: self.limits(),
@@ -133,8 +135,10 @@ impl Reader<'_> {
         } else {
             CorsOrigins::Only(origins)
         };
+        let proxies = value::list(value::network);
         Http {
             listen,
+            trusted_proxies: self.get("http.trusted_proxies", proxies, Vec::new()),
             tls: self.tls("HTTPS", &HTTP_TLS),
             cors_origins,
         }
@@ -278,13 +282,6 @@ impl Reader<'_> {
     }
 
     fn auth(&mut self) -> AuthMode {
-        let open = [Play::Open];
-        self.later(
-            "auth.play",
-            value::word(PLAYS),
-            &open,
-            "leave it at \"open\"",
-        );
         self.get("auth.mode", value::word(AUTH_MODES), AuthMode::Keys)
     }
 
@@ -297,6 +294,39 @@ impl Reader<'_> {
             )));
         }
         Seeds(seeds)
+    }
+
+    /// What tokens of viewers are signed with, where they need one.
+    fn play(&mut self) -> Option<PlayKeys> {
+        let play = self.get("auth.play", value::word(PLAYS), Play::Open);
+        let keys = [
+            self.layers.find("auth.play_secret"),
+            self.layers.find("auth.play_public_key"),
+        ];
+        let given = keys.iter().any(Option::is_some);
+        let keys = PlayKeys {
+            secret: self.optional("auth.play_secret", value::play_secret),
+            public_key: self.optional("auth.play_public_key", value::play_public_key),
+        };
+        match play {
+            Play::Token if !given => {
+                self.problems.push(Problem::Contradiction(
+                    "auth.play = \"token\" without a key: it takes auth.play_secret, auth.play_public_key or both"
+                        .to_owned(),
+                ));
+                None
+            }
+            Play::Token => Some(keys),
+            Play::Open => {
+                if given {
+                    self.warnings.push(
+                        "there are keys for play tokens, but auth.play is \"open\": everybody may watch"
+                            .to_owned(),
+                    );
+                }
+                None
+            }
+        }
     }
 
     fn limits(&mut self) -> Limits {
@@ -430,7 +460,7 @@ const AUTH_MODES: &[(&str, AuthMode)] = &[
     ("webhook", AuthMode::Webhook),
 ];
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Play {
     Open,
     Token,

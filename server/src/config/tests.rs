@@ -189,7 +189,6 @@ fn a_setting_that_cannot_be_honoured_stops_the_start() {
         ("registry.advertise", "\"10.0.0.7:8000\"", "leave it out"),
         ("registry.lease", "\"30s\"", "leave it out"),
         ("registry.on_outage", "\"refuse\"", "leave it out"),
-        ("auth.play", "\"token\"", "leave it at \"open\""),
         ("drain.max", "\"60s\"", "leave it out"),
     ];
     for (setting, value, instead) in later {
@@ -851,5 +850,43 @@ fn a_rung_for_relays_alone_counts_as_one_and_is_kept_apart() {
     told(
         &many,
         &["hls.rung: there are 9 rungs; expected 1 to 8, or hls.enabled = false"],
+    );
+}
+
+#[test]
+fn play_tokens_take_a_key_that_cannot_be_guessed_and_is_never_shown() {
+    told(
+        "[auth]\nplay = \"token\"",
+        &[
+            "auth.play = \"token\" without a key: it takes auth.play_secret, auth.play_public_key or both",
+        ],
+    );
+    let short = load(
+        "[auth]\nplay = \"token\"\nplay_secret = \"hunter2\"",
+        &[],
+        &[],
+    );
+    let short = short.unwrap_err().to_string();
+    assert!(
+        short.starts_with(
+            "auth.play_secret = (hidden) (weir.toml:3): expected a secret of 32 bytes"
+        ),
+        "{short}"
+    );
+    assert!(!short.contains("hunter2"), "{short}");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let given = format!("[auth]\nplay = \"token\"\nplay_secret = \"{secret}\"");
+    let keys = file(&given).play.unwrap();
+    assert_eq!((keys.secret.is_some(), keys.public_key), (true, None));
+    assert!(!format!("{keys:?}", keys = keys.secret).contains("0123"));
+    let path = file("[auth]\nplay = \"token\"\nplay_public_key = \"/etc/weir/play.pem\"");
+    let key = path.play.unwrap().public_key.unwrap();
+    assert_eq!(key, PublicKey::File("/etc/weir/play.pem".into()));
+    let open = load(&given.replace("token", "open"), &[], &[]).unwrap();
+    assert!(open.config.play.is_none());
+    assert!(
+        open.warnings
+            .iter()
+            .any(|line| line.contains("everybody may watch"))
     );
 }

@@ -51,28 +51,59 @@ impl Rendered {
         content_type: &'static str,
         cache: &'static str,
     ) -> Response<Body> {
-        let gzip = !self.gzip.is_empty() && accepts_gzip(request);
-        // Two encodings are two entities: RFC 9110 8.8.3.3 wants two tags.
-        let tag = format!("\"{}{}\"", self.tag, if gzip { "-gz" } else { "" });
-        let not_modified = matches_tag(request, &tag);
-        let body = match (not_modified, gzip) {
+        let form = Form::of(self, "", request);
+        let body = match (form.not_modified, form.gzip) {
             (true, _) => Bytes::new(),
             (false, true) => self.gzip.clone(),
             (false, false) => self.plain.clone(),
         };
-        let status = if not_modified {
-            StatusCode::NOT_MODIFIED
-        } else {
-            StatusCode::OK
+        let length = body.len() as u64;
+        form.respond(content_type, cache, (length, Body::from(body)))
+    }
+}
+
+/// In which form a text answers a request.
+pub(super) struct Form {
+    pub(super) gzip: bool,
+    /// The client has it.
+    pub(super) not_modified: bool,
+    tag: String,
+}
+
+impl Form {
+    /// The form of `text` for `request`; `version` tells what is made of it for some
+    /// clients from what is made for others.
+    pub(super) fn of(text: &Rendered, version: &str, request: &HeaderMap) -> Self {
+        let gzip = !text.gzip.is_empty() && accepts_gzip(request);
+        // Two encodings are two entities: RFC 9110 8.8.3.3 wants two tags.
+        let encoding = if gzip { "-gz" } else { "" };
+        let tag = format!("\"{}{version}{encoding}\"", text.tag);
+        Self {
+            gzip,
+            not_modified: matches_tag(request, &tag),
+            tag,
+        }
+    }
+
+    /// The answer with a body in this form, and its length.
+    pub(super) fn respond(
+        &self,
+        content_type: &'static str,
+        cache: &'static str,
+        body: (u64, Body),
+    ) -> Response<Body> {
+        let status = match self.not_modified {
+            true => StatusCode::NOT_MODIFIED,
+            false => StatusCode::OK,
         };
-        let mut response = respond(status, content_type, cache, body);
+        let mut response = respond_with(status, content_type, cache, body);
         let headers = response.headers_mut();
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        insert(headers, header::ETAG, &tag);
-        if not_modified {
+        insert(headers, header::ETAG, &self.tag);
+        if self.not_modified {
             headers.remove(header::CONTENT_LENGTH);
             headers.remove(header::CONTENT_TYPE);
-        } else if gzip {
+        } else if self.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response

@@ -13,6 +13,7 @@ mod recordings;
 mod route;
 mod serve;
 mod socket;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +27,12 @@ use self::body::{insert, respond_immutable, segment_tag, sentence};
 pub use self::metrics::Metrics;
 use self::route::Route;
 pub(crate) use self::serve::{MAX_CONNECTIONS, serve};
+use self::token::Cache;
 use crate::app::App;
+use crate::auth::play::{Pass, Refused};
 use crate::config::CorsOrigins;
 use crate::name::StreamName;
+use crate::network::client;
 use crate::players::http::Flow;
 
 /// What follows the head of an answer.
@@ -54,14 +58,27 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
     } else {
         request.headers()
     };
+    let shown = token::in_query(request.uri().query());
     let mut response = match *method {
-        Method::GET | Method::HEAD => match &route {
-            Route::Api(question) => {
+        Method::GET | Method::HEAD => match (admit(&app, peer, &route, headers, shown), &route) {
+            (Err(refused), _) => {
+                sentence(StatusCode::FORBIDDEN, refused.to_string()).map(Content::Whole)
+            }
+            (Ok(_), Route::Api(question)) => {
                 let version = request.version();
                 api::answer(&app, question, peer.ip(), version, headers).map(Content::Whole)
             }
-            Route::Flv { app: of, name } => flv(&app, of, name),
-            route => get(&app, method, route, headers).await.map(Content::Whole),
+            (Ok(pass), Route::Flv { app: of, name }) => flv(&app, of, name, pass),
+            (Ok(_), route) => {
+                // Without tokens a query is nobody's business.
+                let carried = shown.filter(|_| app.viewers.need_tokens());
+                let asked = Asked {
+                    method,
+                    headers,
+                    token: carried,
+                };
+                get(&app, asked, route).await.map(Content::Whole)
+            }
         },
         Method::OPTIONS => options().map(Content::Whole),
         _ => not_allowed().map(Content::Whole),
@@ -74,6 +91,13 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
         );
     }
     harden(response.headers_mut());
+    if shown.is_some() {
+        // The address of this answer is not for others.
+        let never = HeaderValue::from_static("no-referrer");
+        response
+            .headers_mut()
+            .insert(header::REFERRER_POLICY, never);
+    }
     app.metrics.count(
         route.kind(),
         response.status().as_u16(),
@@ -85,12 +109,32 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
     response
 }
 
-async fn get(
-    app: &Arc<App>,
-    method: &Method,
+/// Whether who asks may watch what `route` leads to, if it leads to a stream.
+fn admit(
+    app: &App,
+    peer: SocketAddr,
     route: &Route<'_>,
     headers: &HeaderMap,
-) -> Response<Body> {
+    token: Option<&str>,
+) -> Result<Pass, Refused> {
+    let Some(name) = route.watched() else {
+        return Ok(Pass::FREE);
+    };
+    let from = client(peer.ip(), headers, &app.config.http.trusted_proxies);
+    app.viewers.admit(name, token, from, app.unix_ms())
+}
+
+/// A request that may be answered.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    /// What the URIs of playlists are to carry.
+    token: Option<&'a str>,
+}
+
+async fn get(app: &Arc<App>, asked: Asked<'_>, route: &Route<'_>) -> Response<Body> {
+    let Asked { headers, .. } = asked;
     match route {
         Route::Home => pages::home(app, headers),
         Route::Player(name) => pages::player(name, headers),
@@ -100,16 +144,15 @@ async fn get(
             .find(name)
             .and_then(|broadcast| broadcast.multivariant())
         {
-            Some((playlist, settled)) => playlist.respond(
-                headers,
-                PLAYLIST,
-                if settled { "max-age=60" } else { "no-cache" },
-            ),
+            Some((playlist, settled)) => {
+                let cache = if settled { Cache::Minute } else { Cache::Ask };
+                token::playlist(&playlist, asked, cache).await
+            }
             None => not_live(name),
         },
         Route::MediaPlaylist { name, rung } => match app.directory.find(name) {
             Some(broadcast) => match broadcast.playlist(rung) {
-                Some(playlist) => playlist.respond(headers, PLAYLIST, "no-cache"),
+                Some(playlist) => token::playlist(&playlist, asked, Cache::Ask).await,
                 None => sentence(
                     StatusCode::NOT_FOUND,
                     format!("{name} has no such rung; {name}/live.m3u8 lists them"),
@@ -129,7 +172,7 @@ async fn get(
                 )
             }
             None if app.recorder.is_some() => {
-                recordings::segment(app, (method, headers), name, rung, *number).await
+                recordings::segment(app, (asked.method, headers), name, rung, *number).await
             }
             None if app.directory.find(name).is_some() => sentence(
                 StatusCode::NOT_FOUND,
@@ -138,8 +181,8 @@ async fn get(
             None => not_live(name),
         },
         Route::Thumbnail(name) => thumbnail(app, name, headers).await,
-        Route::Vod { name, id } => recordings::playlist(app, headers, name, *id).await,
-        Route::VodMultivariant { name, id } => recordings::master(app, headers, name, *id).await,
+        Route::Vod { name, id } => recordings::playlist(app, asked, name, *id).await,
+        Route::VodMultivariant { name, id } => recordings::master(app, asked, name, *id).await,
         Route::Recordings(name) => recordings::list(app, name).await,
         Route::Health => sentence(StatusCode::OK, "healthy".to_owned()),
         Route::Ready => match app.not_ready() {
@@ -175,13 +218,13 @@ async fn thumbnail(app: &Arc<App>, name: &StreamName, headers: &HeaderMap) -> Re
     }
 }
 
-fn flv(app: &App, of: &str, name: &StreamName) -> Response<Content> {
+fn flv(app: &App, of: &str, name: &StreamName, pass: Pass) -> Response<Content> {
     let broadcast = app
         .directory
         .on_air(name)
         .filter(|_| of == app.config.rtmp.app);
     let lagged = Arc::clone(&app.metrics.players_lagged.flv);
-    match broadcast.and_then(|broadcast| Flow::open(broadcast, lagged)) {
+    match broadcast.and_then(|broadcast| Flow::open(broadcast, lagged, pass)) {
         Some(flow) => {
             let mut response = Response::new(Content::Lasting(flow));
             let headers = response.headers_mut();

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::body::{Immutable, respond, segment_tag, sentence};
 use super::lent::Lent;
-use super::{PLAYLIST, not_live};
+use super::token::{self, Cache};
+use super::{Asked, not_live};
 use crate::app::App;
 use crate::name::StreamName;
 use crate::record::store::Fault;
@@ -35,7 +36,7 @@ struct Recording {
 
 pub(super) async fn playlist(
     app: &App,
-    headers: &HeaderMap,
+    asked: Asked<'_>,
     name: &StreamName,
     id: u64,
 ) -> Response<Body> {
@@ -43,12 +44,12 @@ pub(super) async fn playlist(
         return none(name, id);
     };
     let playlist = recorder.playlist(name, id).await;
-    watched(recorder, headers, (name, id), playlist)
+    watched(recorder, asked, (name, id), playlist).await
 }
 
 pub(super) async fn master(
     app: &App,
-    headers: &HeaderMap,
+    asked: Asked<'_>,
     name: &StreamName,
     id: u64,
 ) -> Response<Body> {
@@ -56,19 +57,19 @@ pub(super) async fn master(
         return none(name, id);
     };
     let master = recorder.master(name, id).await;
-    watched(recorder, headers, (name, id), master)
+    watched(recorder, asked, (name, id), master).await
 }
 
-fn watched(
+async fn watched(
     recorder: &Recorder,
-    headers: &HeaderMap,
+    asked: Asked<'_>,
     (name, id): (&StreamName, u64),
     watched: Result<Option<Watched>, Fault>,
 ) -> Response<Body> {
     match watched {
         Ok(Some(Watched { playlist, closed })) => {
-            let cache = if closed { "max-age=3600" } else { "no-cache" };
-            playlist.respond(headers, PLAYLIST, cache)
+            let cache = if closed { Cache::Hour } else { Cache::Ask };
+            token::playlist(&playlist, asked, cache).await
         }
         Ok(None) => none(name, id),
         Err(fault) => out_of_reach(recorder, &fault),

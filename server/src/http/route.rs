@@ -120,6 +120,28 @@ impl<'p> Route<'p> {
         }
     }
 
+    /// The stream that whoever asks for this watches.
+    pub(super) fn watched(&self) -> Option<&StreamName> {
+        match self {
+            Self::Multivariant(name)
+            | Self::MediaPlaylist { name, .. }
+            | Self::Segment { name, .. }
+            | Self::Thumbnail(name)
+            | Self::Vod { name, .. }
+            | Self::VodMultivariant { name, .. }
+            | Self::Recordings(name)
+            | Self::Flv { name, .. } => Some(name),
+            Self::Home
+            | Self::Player(_)
+            | Self::Asset(_)
+            | Self::Health
+            | Self::Ready
+            | Self::Metrics
+            | Self::Api(_)
+            | Self::Unknown { .. } => None,
+        }
+    }
+
     /// Whether players on other sites fetch this, so that CORS applies.
     pub(super) fn is_media(&self) -> bool {
         match self {

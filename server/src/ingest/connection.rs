@@ -135,7 +135,7 @@ impl Connection<'_> {
             if let Some(request) = self.wants.take() {
                 let name = request.name.clone();
                 let (app, client) = (self.app, &self.client);
-                let asked = players::rtmp::open(app, &mut self.session, client, request);
+                let asked = players::rtmp::open(app, self.peer, &mut self.session, client, request);
                 let Some(mut player) = Box::pin(asked).await else {
                     continue;
                 };

@@ -6,12 +6,19 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use super::{Feed, Form, Left, Part};
+use crate::alarm::Alarm;
+use crate::auth::play::Pass;
+use crate::clock::unix_ms;
 use crate::live::Broadcast;
 
 /// What follows the head of an answer.
-pub(crate) struct Flow(Feed);
+pub(crate) struct Flow {
+    feed: Feed,
+    pass: Pass,
+}
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +30,18 @@ pub(crate) enum Framing {
 }
 
 impl Flow {
-    /// A player of `broadcast`; `None` when that has ended.
-    pub(crate) fn open(broadcast: Arc<Broadcast>, lagged: Arc<AtomicU64>) -> Option<Self> {
-        Feed::open(broadcast, Form::Flv, lagged).map(Self)
+    /// A player of `broadcast`, for as long as `pass` is good; `None` when it has ended.
+    pub(crate) fn open(
+        broadcast: Arc<Broadcast>,
+        lagged: Arc<AtomicU64>,
+        pass: Pass,
+    ) -> Option<Self> {
+        let feed = Feed::open(broadcast, Form::Flv, lagged)?;
+        Some(Self { feed, pass })
     }
 
-    /// Sends `head` and the body until the broadcast ends or the client leaves.
+    /// Sends `head` and the body until the broadcast ends, the client leaves or may
+    /// not watch any longer.
     pub(crate) async fn send<S>(
         self,
         socket: &mut S,
@@ -38,7 +51,8 @@ impl Flow {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self(mut feed) = self;
+        let Self { mut feed, pass } = self;
+        let mut alarm = Alarm::default();
         socket.write_all(&head).await?;
         socket.flush().await?;
         drop(head);
@@ -53,13 +67,19 @@ impl Flow {
             }
             match left {
                 Left::Nothing => {}
-                Left::More => continue,
-                Left::End => break,
+                // A client that never catches up must not watch for ever.
+                Left::More if pass.left(unix_ms()).is_some() => continue,
+                Left::More | Left::End => break,
             }
+            let Some(look) = pass.left(unix_ms()) else {
+                break;
+            };
+            alarm.set(look.map(|time| Instant::now() + time));
             tokio::select! {
                 // Media first, whatever the client has to say.
                 biased;
                 () = feed.ready() => {}
+                () = alarm.rings() => {}
                 read = socket.read(&mut input) => {
                     if read? == 0 {
                         return Ok(());

@@ -16,14 +16,24 @@ use tracing::{debug, info};
 use super::{Feed, Form, Left, Part};
 use crate::alarm::Alarm;
 use crate::app::App;
+use crate::auth::play::{Pass, Refused};
 use crate::hooks::{Client, Playing, Viewing};
 use crate::name::StreamName;
 use crate::tls;
+
+/// A player that was let in.
+pub(crate) struct Player {
+    feed: Feed,
+    pass: Pass,
+    playing: Playing,
+    _place: OwnedSemaphorePermit,
+}
 
 /// Finds what a player asks for and a place for it, and asks whether it may have
 /// it; or tells it why not.
 pub(crate) async fn open(
     app: &App,
+    peer: SocketAddr,
     session: &mut ServerSession,
     client: &Client,
     request: PlayRequest,
@@ -35,9 +45,22 @@ pub(crate) async fn open(
         );
         return None;
     };
-    let name: Result<StreamName, _> = request.name.parse();
+    let name: Option<StreamName> = request.name.parse().ok();
+    let mut pass = Pass::FREE;
+    if let Some(name) = &name {
+        let shown = request.query.iter().find(|(key, _)| key == "token");
+        let token = shown.map(|(_, token)| token.as_str());
+        pass = match app.viewers.admit(name, token, peer.ip(), app.unix_ms()) {
+            Ok(pass) => pass,
+            Err(refused) => {
+                info!(%peer, reason = %refused, "play refused");
+                session.fail("NetStream.Play.Failed", &refused.to_string());
+                return None;
+            }
+        };
+    }
     let on_air = |name: &StreamName| app.directory.on_air(name).is_some();
-    let Some(stream) = name.ok().filter(on_air) else {
+    let Some(stream) = name.filter(on_air) else {
         not_found(session);
         return None;
     };
@@ -58,6 +81,7 @@ pub(crate) async fn open(
     session.accept_play();
     Some(Player {
         feed,
+        pass,
         playing: app.hooks.plays(client, &viewing.stream),
         _place: place,
     })
@@ -69,15 +93,8 @@ fn not_found(session: &mut ServerSession) {
     session.fail("NetStream.Play.StreamNotFound", why);
 }
 
-/// A player that was let in.
-pub(crate) struct Player {
-    feed: Feed,
-    playing: Playing,
-    _place: OwnedSemaphorePermit,
-}
-
-/// Plays until the stream ends, the player leaves or stops reading, or `stop`
-/// turns true. Gives the reason.
+/// Plays until the stream ends, the player leaves, stops reading or may not watch any
+/// longer, or `stop` turns true. Gives the reason.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     app: &App,
     peer: SocketAddr,
@@ -86,9 +103,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     player: &mut Player,
     stop: watch::Receiver<bool>,
 ) -> String {
-    let Player { feed, playing, .. } = player;
-    let why = play(app, peer, socket, session, feed, playing, stop).await;
-    playing.over(&why);
+    let why = play(app, peer, socket, session, player, stop).await;
+    player.playing.over(&why);
     why
 }
 
@@ -97,10 +113,15 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
     peer: SocketAddr,
     socket: &mut S,
     session: &mut ServerSession,
-    feed: &mut Feed,
-    playing: &mut Playing,
+    player: &mut Player,
     mut stop: watch::Receiver<bool>,
 ) -> String {
+    let Player {
+        feed,
+        pass,
+        playing,
+        ..
+    } = player;
     let mut input = [0; READ];
     let mut out: Vec<Part> = Vec::new();
     let mut stopping = pin!(async { _ = stop.wait_for(|stop| *stop).await }.fuse());
@@ -145,6 +166,14 @@ async fn play<S: AsyncRead + AsyncWrite + Unpin>(
             Left::End => {
                 info!(%peer, "the stream ended for a player");
                 session.end_play();
+                continue;
+            }
+        }
+        match pass.left(app.unix_ms()) {
+            Some(look) => alarm.set(look.map(|time| Instant::now() + time)),
+            None => {
+                info!(%peer, "the token of a player has expired");
+                session.fail("NetStream.Play.Failed", &Refused::Expired.to_string());
                 continue;
             }
         }

@@ -35,4 +35,5 @@ mod the_bundled_clip_plays;
 mod the_source_as_the_top_rung;
 mod tls_on_the_way_in;
 mod tls_on_the_way_out;
+mod watching_takes_a_token;
 mod weir_publishes;

@@ -110,14 +110,17 @@ const data = mkdtempSync(join(tmpdir(), "weir-browser-"));
 const log = join(data, "serve.log");
 const out = createWriteStream(log);
 await once(out, "open");
-const server = run(weir, ["serve", "--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--auth", "open", "--segment", "2", "--data", data,
-  "--record", `file://${join(data, "store")}`],
-  { stdio: ["ignore", out, out], env: { ...process.env, WEIR_RECORD_MERGE: "2s" } });
+function serve(folder, settings = {}) {
+  return run(weir, ["serve", "--rtmp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--auth", "open", "--segment", "2", "--data", folder,
+    "--record", `file://${join(folder, "store")}`],
+    { stdio: ["ignore", out, out], env: { ...process.env, WEIR_RECORD_MERGE: "2s", ...settings } });
+}
+const server = serve(data);
 
 let leaving = false;
 
-async function ports() {
-  const file = join(data, "weir.ports.json");
+async function ports(folder) {
+  const file = join(folder, "weir.ports.json");
   for (let tries = 0; tries < 300; tries += 1) {
     if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
     await sleep(0.1);
@@ -126,7 +129,7 @@ async function ports() {
 }
 
 async function everything() {
-  const { rtmp, http } = await ports();
+  const { rtmp, http } = await ports(data);
   const page = (name) => `http://${http}/${name}`;
   const target = (name) => `rtmp://${rtmp}/stream/${name}`;
 
@@ -184,9 +187,34 @@ async function everything() {
     await end_seen;
   } else tally("GStreamer is installed (scripts/setup.sh test)", false);
 
+  await locked();
+
   leaving = true;
   const code = await end(server, "SIGTERM");
   tally("the server leaves at a SIGTERM", code === 0, `exit code ${code}`);
+}
+
+/** The pages of a server that asks for tokens. */
+async function locked() {
+  const folder = join(data, "locked");
+  const settings = { WEIR_AUTH_PLAY: "token", WEIR_AUTH_PLAY_SECRET: "a-secret-of-the-browser-tests-alone" };
+  const server = serve(folder, settings);
+  const { rtmp, http } = await ports(folder);
+  const publisher = publishers.weir(`rtmp://${rtmp}/stream/demo`);
+  const page = (...given) => {
+    const made = spawnSync(weir, ["play-token", ...given], { env: { ...process.env, ...settings }, encoding: "utf8" });
+    return `http://${http}/demo?token=${made.stdout.trim()}`;
+  };
+  const address = page("demo");
+  const master = new URL(address);
+  master.pathname += "/live.m3u8";
+  tally("a stream with tokens goes live", await live(master.href, 20));
+  await script("play.mjs", [address, "6"]);
+  await script("native.mjs", [address, "6"]);
+  // The last one is made when it is its turn: it is good for a few seconds.
+  await script("token.mjs", [address, page("other"), page("demo", "--expires", "30s")]);
+  await end(publisher);
+  tally("the server with tokens leaves at a SIGTERM", await end(server, "SIGTERM") === 0);
 }
 
 const leave = () => { for (const child of running) child.kill("SIGKILL"); };

@@ -51,6 +51,6 @@ pub use error::Error;
 pub use limits::Limits;
 pub use message::{Media, MediaKind};
 pub use request::{ConnectInfo, PlayRequest, PublishRequest};
-pub use server::{Event, Output, ServerConfig, ServerSession};
+pub use server::{Connects, Event, Output, ServerConfig, ServerSession};
 pub use shared::{CHUNK_SIZE, Framed, MAX_START};
 pub use url::Url;

@@ -19,6 +19,8 @@ pub struct ServerConfig {
     /// The only application accepted, without slashes around it; `None` accepts
     /// all of them. A query behind it does not count.
     pub app: Option<String>,
+    /// Who is welcome. Default [`Connects::Welcomed`].
+    pub connects: Connects,
     /// Bytes in a chunk that is sent, 1 to 2^31 - 1. Default [`CHUNK_SIZE`], which
     /// players get in any case: ffmpeg sends with the size its server announces,
     /// and large chunks cost it least.
@@ -42,6 +44,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             app: None,
+            connects: Connects::Welcomed,
             chunk_size: shared::CHUNK_SIZE,
             window: 2_500_000,
             handshake_timeout: Duration::from_secs(5),
@@ -50,6 +53,15 @@ impl Default for ServerConfig {
             limits: Limits::default(),
         }
     }
+}
+
+/// What becomes of a peer that connects to the right application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connects {
+    /// It is welcomed at once.
+    Welcomed,
+    /// It waits for a verdict, [`Event::Connecting`].
+    Judged,
 }
 
 /// What [`ServerSession::poll_output`] gives.
@@ -67,6 +79,10 @@ pub enum Output {
 pub enum Event {
     /// It has connected to the application. Nothing has to be decided.
     Connected(ConnectInfo),
+    /// It asks to connect, and waits for [`ServerSession::accept_connect`] or
+    /// [`ServerSession::reject_connect`]; instead of [`Event::Connected`] where
+    /// connections are [`Connects::Judged`].
+    Connecting(ConnectInfo),
     /// It asks to publish, and waits for [`ServerSession::accept_publish`] or
     /// [`ServerSession::reject_publish`].
     Publish(PublishRequest),
@@ -108,6 +124,8 @@ pub struct ServerSession {
     /// Media that came before the verdict, and its bytes.
     held: Vec<Media>,
     held_bytes: usize,
+    /// Input behind a `connect` that waits for its verdict.
+    ahead: Vec<u8>,
     /// When the present wait began.
     since: Instant,
 }
@@ -116,6 +134,8 @@ enum State {
     Handshake(Handshake),
     /// The handshake is done.
     Open,
+    /// The verdict on `connect`, under this transaction number, is out.
+    Asking(f64),
     /// `connect` was answered.
     Connected,
     /// The verdict on a publish request for this message stream is out.
@@ -139,6 +159,7 @@ impl ServerSession {
             events: VecDeque::new(),
             held: Vec::new(),
             held_bytes: 0,
+            ahead: Vec::new(),
             since: now,
         }
     }
@@ -180,6 +201,32 @@ impl ServerSession {
             return Some(Output::Write(bytes));
         }
         self.events.pop_front().map(Output::Event)
+    }
+
+    /// Tells the peer that it is connected, and takes in what it has sent meanwhile:
+    /// as [`handle_input`](Self::handle_input). Does nothing when no `connect` waits.
+    pub fn accept_connect(&mut self, now: Instant) -> Result<(), Error> {
+        let State::Asking(transaction) = self.state else {
+            return Ok(());
+        };
+        let ahead = std::mem::take(&mut self.ahead);
+        self.since = now;
+        let welcomed = self.welcome(transaction);
+        let result = welcomed.and_then(|()| self.input(now, &ahead));
+        if let Err(error) = &result {
+            self.tell(error);
+        }
+        result
+    }
+
+    /// Refuses the connection because of `description`, which encoders show, and
+    /// ends the session. Does nothing when no `connect` waits.
+    pub fn reject_connect(&mut self, description: &str) {
+        if let State::Asking(transaction) = self.state {
+            let code = "NetConnection.Connect.Rejected";
+            // Too long to be written, it is left out: the session ends anyway.
+            let _ = self.refuse_connect(transaction, code, description);
+        }
     }
 
     /// Tells the peer that it may publish what it asked to. Does nothing when no
@@ -287,7 +334,7 @@ impl ServerSession {
             State::Closed => return,
             // A peer without a handshake cannot be told anything.
             State::Handshake(_) => return self.close(),
-            State::Open | State::Connected => 0,
+            State::Open | State::Asking(_) | State::Connected => 0,
             State::Pending(stream)
             | State::Publishing(stream)
             | State::Wanting(stream)
@@ -328,13 +375,30 @@ impl ServerSession {
             _ => None,
         };
         let mut input = rest.as_deref().unwrap_or(input);
+        if matches!(self.state, State::Asking(_)) {
+            return self.keep(input);
+        }
         while let Some(message) = self.link.message(&mut input)? {
             self.message(now, message)?;
-            if matches!(self.state, State::Closed) {
-                return Ok(());
+            match self.state {
+                State::Closed => return Ok(()),
+                State::Asking(_) => return self.keep(input),
+                _ => {}
             }
         }
         self.link.acknowledge()
+    }
+
+    /// Keeps what a peer says that does not wait for its welcome.
+    fn keep(&mut self, input: &[u8]) -> Result<(), Error> {
+        if self.ahead.len() + input.len() > AHEAD {
+            return Err(Error::Limit {
+                what: "bytes before the connection is accepted",
+                max: AHEAD,
+            });
+        }
+        self.ahead.extend_from_slice(input);
+        Ok(())
     }
 
     fn message(&mut self, now: Instant, message: Message) -> Result<(), Error> {
@@ -422,13 +486,35 @@ impl ServerSession {
             let description = format!(
                 "unknown app: the server's URL must end in /{app}, and the key stands apart"
             );
-            let info = info("error", "NetConnection.Connect.InvalidApp", &description);
-            let values = vec![Value::Null, info];
-            let refusal = Command::new("_error", command.transaction, values);
-            self.link.command(COMMAND_CSID, 0, &refusal)?;
-            self.close();
+            let code = "NetConnection.Connect.InvalidApp";
+            return self.refuse_connect(command.transaction, code, &description);
+        }
+        self.peer = peer.clone();
+        if self.config.connects == Connects::Judged {
+            self.state = State::Asking(command.transaction);
+            self.events.push_back(Event::Connecting(peer));
             return Ok(());
         }
+        self.welcome(command.transaction)?;
+        self.events.push_back(Event::Connected(peer));
+        Ok(())
+    }
+
+    fn refuse_connect(
+        &mut self,
+        transaction: f64,
+        code: &str,
+        description: &str,
+    ) -> Result<(), Error> {
+        let values = vec![Value::Null, info("error", code, description)];
+        let refusal = Command::new("_error", transaction, values);
+        let told = self.link.command(COMMAND_CSID, 0, &refusal);
+        self.close();
+        told
+    }
+
+    /// Answers `connect`.
+    fn welcome(&mut self, transaction: f64) -> Result<(), Error> {
         self.link.announce_window(self.config.window)?;
         self.link
             .control(message::peer_bandwidth(self.config.window))?;
@@ -445,11 +531,9 @@ impl ServerSession {
             ("description", "Connection succeeded.".into()),
             ("objectEncoding", 0.0.into()),
         ]);
-        let result = Command::new("_result", command.transaction, vec![properties, info]);
+        let result = Command::new("_result", transaction, vec![properties, info]);
         self.link.command(COMMAND_CSID, 0, &result)?;
         self.state = State::Connected;
-        self.peer = peer.clone();
-        self.events.push_back(Event::Connected(peer));
         Ok(())
     }
 
@@ -526,6 +610,8 @@ impl ServerSession {
             }
             // A player may be silent for ever; that it reads is seen by writing.
             State::Wanting(_) | State::Playing(_) | State::Closed => None,
+            // The verdict is this side's.
+            State::Asking(_) => None,
         }
     }
 
@@ -547,6 +633,7 @@ impl ServerSession {
     fn close(&mut self) {
         self.state = State::Closed;
         self.held.clear();
+        self.ahead.clear();
         self.events.push_back(Event::Closed);
     }
 }
@@ -556,6 +643,7 @@ impl fmt::Debug for ServerSession {
         let state = match self.state {
             State::Handshake(_) => "handshake",
             State::Open => "open",
+            State::Asking(_) => "asking",
             State::Connected => "connected",
             State::Pending(_) => "pending",
             State::Publishing(_) => "publishing",
@@ -570,6 +658,9 @@ impl fmt::Debug for ServerSession {
             .finish_non_exhaustive()
     }
 }
+
+/// What a peer may send behind a `connect` that is not answered: one read.
+const AHEAD: usize = 64 << 10;
 
 /// Chunk stream of `onStatus`.
 const STATUS_CSID: u8 = 5;

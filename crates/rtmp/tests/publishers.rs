@@ -10,7 +10,7 @@ use support::{
     AUDIO, COMMAND, DATA, HANDSHAKE, Server, VIDEO, chunked, command, connect, hello, message,
     object, publish,
 };
-use weir_rtmp::{Event, MediaKind, ServerConfig};
+use weir_rtmp::{Connects, Event, MediaKind, ServerConfig};
 
 fn stream_app() -> ServerConfig {
     ServerConfig {
@@ -32,6 +32,67 @@ fn the_wrong_app_is_refused_before_anything_is_published() {
         server.push(&connect(app)).unwrap();
         assert_eq!(server.codes(), ["NetConnection.Connect.Success"], "{app:?}");
     }
+}
+
+fn judged() -> Server {
+    let mut server = Server::greeted(ServerConfig {
+        connects: Connects::Judged,
+        ..stream_app()
+    });
+    server.push(&connect("stream?token=hush")).unwrap();
+    assert!(matches!(server.events[..], [Event::Connecting(_)]));
+    assert_eq!(server.codes(), [""; 0], "welcomed before the verdict");
+    server
+}
+
+#[test]
+fn who_is_judged_first_is_welcomed_after_the_verdict() {
+    let mut server = judged();
+    // Encoders that do not wait are heard when their time has come.
+    let publish = publish("key");
+    let (first, rest) = publish.split_at(publish.len() / 2);
+    server.push(first).unwrap();
+    server.push(rest).unwrap();
+    server.wait(std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(server.events.len(), 1);
+    server.session.accept_connect(server.now).unwrap();
+    server.drain();
+    assert_eq!(server.request().key, "key");
+    assert_eq!(
+        server.codes(),
+        ["NetConnection.Connect.Success", "NetStream.Publish.Start"]
+    );
+    // Once is enough.
+    server.session.accept_connect(server.now).unwrap();
+    server.session.reject_connect("too late");
+    assert_eq!(server.session.poll_output(), None);
+}
+
+#[test]
+fn who_is_judged_and_refused_is_told_why() {
+    let mut server = judged();
+    server.session.reject_connect("not from this network");
+    server.drain();
+    assert_eq!(server.codes(), ["NetConnection.Connect.Rejected"]);
+    assert_eq!(server.events.last(), Some(&Event::Closed));
+    assert!(server.push(&publish("key")).is_err());
+    server.session.accept_connect(server.now).unwrap();
+    assert_eq!(server.session.poll_output(), None);
+}
+
+#[test]
+fn who_is_judged_cannot_fill_the_memory_meanwhile() {
+    let mut server = judged();
+    let error = (0..100).find_map(|_| server.push(&[0; 4096]).err());
+    let error = error.unwrap().to_string();
+    assert!(
+        error.contains("before the connection is accepted"),
+        "{error}"
+    );
+    // What was held is judged like anything else once it is read.
+    let mut server = judged();
+    server.push(&connect("stream")).unwrap();
+    assert!(server.session.accept_connect(server.now).is_err());
 }
 
 #[test]

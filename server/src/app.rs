@@ -80,6 +80,10 @@ impl App {
             .thread_name(|index| format!("rungs {index}"))
             .build()
             .map_err(std::io::Error::other)?;
+        let hooks = Bus::new(hooks, config.webhook.as_ref(), &tls);
+        if let Some(recorder) = &recorder {
+            recorder.tell(hooks.clone());
+        }
         Ok(Self {
             directory: Directory::new(playout, config.hls.retain, config.rtmp.takeover),
             metrics: Metrics::default(),
@@ -89,7 +93,7 @@ impl App {
             recorder,
             database,
             failures: Limiter::default(),
-            hooks: Bus::new(hooks),
+            hooks,
             viewers: Viewers::new(config.play.as_ref()).map_err(std::io::Error::other)?,
             pool: Arc::new(pool),
             started: Instant::now(),

@@ -128,7 +128,7 @@ async fn serve(config: Config, hooks: Option<Arc<dyn Hooks>>) -> Result<()> {
         if let Some(recorder) = &app.recorder {
             recorder.drain().await;
         }
-        app.hooks.close();
+        app.hooks.drain().await;
         // Players poll once a target duration: the ENDLIST is there for all of them to see.
         tokio::time::sleep(target).await;
         let _ = stop_http.send(true);

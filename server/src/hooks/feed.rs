@@ -92,6 +92,11 @@ impl Feed {
         event
     }
 
+    /// An id for something that is not kept.
+    pub(super) fn next_id(&self) -> u64 {
+        self.kept().next_id()
+    }
+
     /// Ends every subscription behind what is there.
     pub(super) fn close(&self) {
         self.sender().take();
@@ -291,6 +296,15 @@ mod tests {
             feed.add(1, fact());
             assert_eq!(id(wrong.next().await), 106);
         });
+    }
+
+    #[test]
+    fn numbers_of_what_is_not_kept_are_not_missed() {
+        let feed = Arc::new(Feed::new(0));
+        let mut reader = feed.subscribe(None);
+        feed.next_id();
+        feed.add(1, fact());
+        assert_eq!(id(block_on(reader.next())), 2);
     }
 
     #[test]

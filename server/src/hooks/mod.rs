@@ -9,6 +9,7 @@
 mod bus;
 mod event;
 mod feed;
+mod health;
 mod playing;
 mod verdict;
 mod webhook;
@@ -20,6 +21,7 @@ pub use event::{
 pub use feed::{Feed, Heard, Subscription};
 pub use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, future::ready};
+pub(crate) use health::{Sent, Watcher};
 pub(crate) use playing::Playing;
 pub use verdict::{Denied, Grant, InvalidTarget, Publication, Secret, Target, Viewing};
 pub use webhook::{Address, InvalidAddress};

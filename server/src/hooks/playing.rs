@@ -31,19 +31,19 @@ impl Playing {
 
 impl Bus {
     /// `client` plays `stream` from now on, as long as what this gives is held.
-    pub(crate) fn plays(&self, client: &Client, stream: &StreamName) -> Playing {
+    pub(crate) fn plays(&self, client: &Client, stream: &StreamName) -> Box<Playing> {
         self.emit(Fact::PostPlay {
             client: client.clone(),
             stream: stream.clone(),
         });
-        Playing {
+        Box::new(Playing {
             bus: self.clone(),
             client: client.clone(),
             stream: stream.clone(),
             since: clock::now(),
             sent: 0,
             reason: "the connection was closed".to_owned(),
-        }
+        })
     }
 }
 

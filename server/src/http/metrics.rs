@@ -249,6 +249,7 @@ fn render(app: &App) -> String {
     }
     relays(app, &mut page);
     recordings(app, &mut page);
+    webhook(app, &mut page);
     page.family(
         "weir_reader_lagged_total",
         "counter",
@@ -329,6 +330,44 @@ fn render(app: &App) -> String {
         page.sample("weir_panics_total", &[("where", place)], load(count));
     }
     page.0
+}
+
+fn webhook(app: &App, page: &mut Page) {
+    let Some((counts, waiting)) = app.hooks.webhook() else {
+        return;
+    };
+    page.family(
+        "weir_webhook_questions_total",
+        "counter",
+        "Questions to the webhook by its answer.",
+    );
+    for (answer, count) in [
+        ("allowed", &counts.allowed),
+        ("denied", &counts.denied),
+        ("none", &counts.unanswered),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        page.sample("weir_webhook_questions_total", &[("answer", answer)], count);
+    }
+    page.family(
+        "weir_webhook_events_total",
+        "counter",
+        "Events for the webhook by what became of them.",
+    );
+    for (result, count) in [
+        ("told", &counts.told),
+        ("lost", &counts.lost),
+        ("coalesced", &counts.coalesced),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        page.sample("weir_webhook_events_total", &[("result", result)], count);
+    }
+    page.family(
+        "weir_webhook_waiting",
+        "gauge",
+        "Events that the webhook is to be told.",
+    );
+    page.sample("weir_webhook_waiting", &[], waiting);
 }
 
 /// Where streams are sent on to. Names of targets are checked or the server's own.

@@ -31,6 +31,7 @@ use self::token::Cache;
 use crate::app::App;
 use crate::auth::play::{Pass, Refused};
 use crate::config::CorsOrigins;
+use crate::hooks::{Client, Protocol, Viewing};
 use crate::name::StreamName;
 use crate::network::client;
 use crate::players::http::Flow;
@@ -68,7 +69,15 @@ async fn answer(app: Arc<App>, peer: SocketAddr, request: Request<Body>) -> Resp
                 let version = request.version();
                 api::answer(&app, question, peer.ip(), version, headers).map(Content::Whole)
             }
-            (Ok(pass), Route::Flv { app: of, name }) => flv(&app, of, name, pass),
+            (Ok(pass), Route::Flv { app: of, name }) => {
+                let agent = headers.get(header::USER_AGENT);
+                let agent = agent.and_then(|agent| agent.to_str().ok());
+                let query = request.uri().query().unwrap_or_default();
+                // Who asks for the head alone plays nothing.
+                let client = (method == Method::GET)
+                    .then(|| Client::new(peer, Protocol::Http, of, agent.unwrap_or_default()));
+                flv(&app, (of, name), pass, client, query).await
+            }
             (Ok(_), route) => {
                 // Without tokens a query is nobody's business.
                 let carried = shown.filter(|_| app.viewers.need_tokens());
@@ -218,26 +227,59 @@ async fn thumbnail(app: &Arc<App>, name: &StreamName, headers: &HeaderMap) -> Re
     }
 }
 
-fn flv(app: &App, of: &str, name: &StreamName, pass: Pass) -> Response<Content> {
-    let broadcast = app
-        .directory
-        .on_air(name)
-        .filter(|_| of == app.config.rtmp.app);
-    let lagged = Arc::clone(&app.metrics.players_lagged.flv);
-    match broadcast.and_then(|broadcast| Flow::open(broadcast, lagged, pass)) {
-        Some(flow) => {
-            let mut response = Response::new(Content::Lasting(flow));
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("video/x-flv"),
-            );
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
-        None => not_live(name).map(Content::Whole),
+async fn flv(
+    app: &App,
+    (of, name): (&str, &StreamName),
+    pass: Pass,
+    client: Option<Client>,
+    query: &str,
+) -> Response<Content> {
+    let on_air = || {
+        let found = app.directory.on_air(name);
+        found.filter(|_| of == app.config.rtmp.app)
+    };
+    if on_air().is_none() {
+        return not_live(name).map(Content::Whole);
     }
+    if let Some(client) = &client {
+        let viewing = Viewing {
+            stream: name.clone(),
+            query: pairs(query),
+        };
+        if let Err(no) = app.hooks.pre_play(client, &viewing).await {
+            return sentence(StatusCode::FORBIDDEN, no.reason().to_owned()).map(Content::Whole);
+        }
+    }
+    // Looked for again: that may have taken a while.
+    let lagged = Arc::clone(&app.metrics.players_lagged.flv);
+    let Some(mut flow) = on_air().and_then(|broadcast| Flow::open(broadcast, lagged, pass)) else {
+        return not_live(name).map(Content::Whole);
+    };
+    if let Some(client) = &client {
+        flow = flow.told(app.hooks.plays(client, name));
+    }
+    let mut response = Response::new(Content::Lasting(flow));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("video/x-flv"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
+
+/// Names and values of a query, as they came.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .take(MOST_PAIRS)
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// As many as are read over RTMP.
+const MOST_PAIRS: usize = 64;
 
 /// The first eight bytes of a digest: enough to tell two pictures apart.
 fn fingerprint(bytes: &[u8]) -> u64 {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rtmp::{Event, Media, Output, PlayRequest, PublishRequest, ServerConfig, ServerSession};
+use rtmp::{
+    ConnectInfo, Connects, Event, Media, Output, PlayRequest, PublishRequest, ServerConfig,
+    ServerSession,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -36,6 +39,10 @@ pub(super) async fn run<S: Connected>(
 ) {
     let config = ServerConfig {
         app: Some(app.config.rtmp.app.clone()),
+        connects: match app.hooks.judges_connects() {
+            true => Connects::Judged,
+            false => Connects::Welcomed,
+        },
         // What it sent may have been gathering for so long when it is read.
         idle_timeout: SILENCE + app.config.rtmp.merge,
         ..ServerConfig::default()
@@ -211,8 +218,10 @@ impl Connection<'_> {
         match event {
             Event::Connected(info) => {
                 self.client.describe(&info.app, &info.flash_ver);
+                self.app.hooks.welcomed(&self.client);
                 self.connected();
             }
+            Event::Connecting(info) => self.connect(&info).await,
             Event::Publish(request) => self.publish(request).await,
             Event::Media(media) => self.media(media),
             Event::Unpublished => {
@@ -316,6 +325,20 @@ impl Connection<'_> {
         if let Some(mut live) = self.live.take() {
             live.goes(why);
             info!(stream = %live.name(), peer = %self.peer, reason = %why, "publisher gone");
+        }
+    }
+
+    async fn connect(&mut self, info: &ConnectInfo) {
+        self.client.describe(&info.app, &info.flash_ver);
+        let asked = self.app.hooks.pre_connect(&self.client);
+        if let Err(no) = Box::pin(asked).await {
+            warn!(peer = %self.peer, reason = %no, "connection refused");
+            return self.session.reject_connect(no.reason());
+        }
+        self.connected();
+        if let Err(error) = self.session.accept_connect(self.app.now()) {
+            warn!(peer = %self.peer, error = %chain(&error), "connection refused");
+            self.closing = true;
         }
     }
 

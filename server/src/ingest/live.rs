@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::app::App;
 use crate::auth::publish::Admission;
-use crate::hooks::{Client, Done, Fact};
+use crate::hooks::{Client, Done, Fact, Sent, Watcher};
 use crate::ladder::worker::{self, Failure};
 use crate::ladder::{self, Hints};
 use crate::live::{Broadcast, Claim, Dismissal, KEPT_FOR_READERS, Packet, Refused, StartLadder};
@@ -37,6 +37,9 @@ pub(super) struct Live {
     leaving: Left,
     /// Whose it is and since when, once hooks know of it.
     told: Option<(Client, Instant)>,
+    /// What it sends, and who looks at that.
+    sent: Arc<Sent>,
+    watcher: Option<Watcher>,
     /// Why it goes away, once that is known.
     why: Option<String>,
     video: bool,
@@ -128,6 +131,8 @@ impl Live {
             news,
             leaving: Left::Lost,
             told: None,
+            sent: Arc::default(),
+            watcher: None,
             why: None,
             video: false,
             anchored: false,
@@ -154,6 +159,9 @@ impl Live {
             stream: broadcast.name().clone(),
             session: broadcast.session(),
         });
+        let (name, session) = (broadcast.name(), broadcast.session());
+        let sent = Arc::clone(&self.sent);
+        self.watcher = Some(self.app.hooks.watch(name, session, sent));
     }
 
     /// From now on it is no loss when the publisher goes: it said so, or the server
@@ -222,6 +230,10 @@ impl Live {
         // Sound alone can be entered anywhere.
         let entry = unit.key && (unit.track() == Track::Video || !self.video);
         let bytes = unit.data.len();
+        self.sent.unit(bytes);
+        if unit.track() == Track::Video {
+            self.sent.picture(unit.dts.ticks(), unit.key);
+        }
         broadcast.note_track(&unit.config);
         let packet = Packet::new(unit);
         let at = packet.at();
@@ -298,6 +310,7 @@ fn news(
 
 impl Drop for Live {
     fn drop(&mut self) {
+        self.watcher = None;
         let broadcast = self.claim.broadcast();
         broadcast.close_ring();
         let hold = self.app.config.relay.hold;

@@ -12,12 +12,14 @@ use super::{Feed, Form, Left, Part};
 use crate::alarm::Alarm;
 use crate::auth::play::Pass;
 use crate::clock::unix_ms;
+use crate::hooks::Playing;
 use crate::live::Broadcast;
 
 /// What follows the head of an answer.
 pub(crate) struct Flow {
     feed: Feed,
     pass: Pass,
+    playing: Option<Box<Playing>>,
 }
 
 /// How the end of a body is told.
@@ -37,13 +39,23 @@ impl Flow {
         pass: Pass,
     ) -> Option<Self> {
         let feed = Feed::open(broadcast, Form::Flv, lagged)?;
-        Some(Self { feed, pass })
+        Some(Self {
+            feed,
+            pass,
+            playing: None,
+        })
+    }
+
+    /// Hooks are told of it with `playing`.
+    pub(crate) fn told(mut self, playing: Box<Playing>) -> Self {
+        self.playing = Some(playing);
+        self
     }
 
     /// Sends `head` and the body until the broadcast ends, the client leaves or may
     /// not watch any longer.
     pub(crate) async fn send<S>(
-        self,
+        mut self,
         socket: &mut S,
         head: Vec<u8>,
         framing: Framing,
@@ -51,7 +63,31 @@ impl Flow {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { mut feed, pass } = self;
+        let sent = self.play(socket, head, framing).await;
+        if let Some(playing) = &mut self.playing {
+            match &sent {
+                Ok(why) => playing.over(why),
+                Err(error) => playing.over(&format!("connection lost: {error}")),
+            }
+        }
+        sent.map(|_| ())
+    }
+
+    /// Gives why it ends.
+    async fn play<S>(
+        &mut self,
+        socket: &mut S,
+        head: Vec<u8>,
+        framing: Framing,
+    ) -> io::Result<&'static str>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self {
+            feed,
+            pass,
+            playing,
+        } = self;
         let mut alarm = Alarm::default();
         socket.write_all(&head).await?;
         socket.flush().await?;
@@ -59,20 +95,22 @@ impl Flow {
         let mut parts = Vec::new();
         // Whatever it says is not for anybody.
         let mut input = [0; 64];
-        loop {
+        let why = loop {
             let left = feed.gather(&mut parts, AT_ONCE);
             if !parts.is_empty() {
                 let piece = Piece::new(&mut parts, framing);
-                piece.write(socket).await?;
+                let count = piece.write(socket).await?;
+                playing.iter_mut().for_each(|playing| playing.sent(count));
             }
             match left {
                 Left::Nothing => {}
                 // A client that never catches up must not watch for ever.
                 Left::More if pass.left(unix_ms()).is_some() => continue,
-                Left::More | Left::End => break,
+                Left::More => break EXPIRED,
+                Left::End => break "the stream ended",
             }
             let Some(look) = pass.left(unix_ms()) else {
-                break;
+                break EXPIRED;
             };
             alarm.set(look.map(|time| Instant::now() + time));
             tokio::select! {
@@ -82,15 +120,16 @@ impl Flow {
                 () = alarm.rings() => {}
                 read = socket.read(&mut input) => {
                     if read? == 0 {
-                        return Ok(());
+                        return Ok("the player closed the connection");
                     }
                 }
             }
-        }
+        };
         if framing == Framing::Chunks {
             socket.write_all(b"0\r\n\r\n").await?;
         }
-        socket.shutdown().await
+        socket.shutdown().await?;
+        Ok(why)
     }
 }
 
@@ -131,7 +170,8 @@ impl Piece {
         }
     }
 
-    async fn write<S: AsyncWrite + Unpin>(&self, socket: &mut S) -> io::Result<()> {
+    /// Gives its bytes.
+    async fn write<S: AsyncWrite + Unpin>(&self, socket: &mut S) -> io::Result<u64> {
         let mut slices = Vec::with_capacity(2 * self.shared.len() + 1);
         let mut from = self.start;
         for (at, media) in &self.shared {
@@ -140,6 +180,7 @@ impl Piece {
             from = *at;
         }
         slices.push(IoSlice::new(&self.copied[from..]));
+        let bytes = slices.iter().map(|slice| slice.len() as u64).sum();
         let mut rest = &mut slices[..];
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
@@ -149,9 +190,12 @@ impl Piece {
             }
         }
         // What TLS holds back otherwise stays until the next piece.
-        socket.flush().await
+        socket.flush().await?;
+        Ok(bytes)
     }
 }
+
+const EXPIRED: &str = "its token is no longer good";
 
 /// Room for the length of a chunk, in hexadecimal, and the line's end.
 const CHUNK_HEADER: usize = 18;

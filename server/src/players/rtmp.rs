@@ -25,7 +25,7 @@ use crate::tls;
 pub(crate) struct Player {
     feed: Feed,
     pass: Pass,
-    playing: Playing,
+    playing: Box<Playing>,
     _place: OwnedSemaphorePermit,
 }
 

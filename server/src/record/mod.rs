@@ -24,7 +24,7 @@ mod watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use media::Ticks;
@@ -43,6 +43,7 @@ use self::store::{Fault, FaultKind, Store};
 pub(crate) use self::watch::{Held, Watched};
 use crate::backoff::Backoff;
 use crate::config;
+use crate::hooks::{Bus, Fact};
 use crate::ladder::Output;
 use crate::name::StreamName;
 
@@ -64,6 +65,8 @@ struct Shared {
     open: Mutex<Vec<Arc<Recording>>>,
     /// The last few that were closed.
     closed: Mutex<VecDeque<Snapshot>>,
+    /// Who is told that a recording is closed, if anybody is.
+    hooks: OnceLock<Bus>,
     /// Bytes of segments on the disk.
     spooled: AtomicU64,
     uploads: Semaphore,
@@ -165,6 +168,7 @@ impl Recorder {
             store: tokio::sync::Mutex::default(),
             open: Mutex::default(),
             closed: Mutex::default(),
+            hooks: OnceLock::new(),
             spooled: AtomicU64::new(0),
             uploads: Semaphore::new(UPLOADS),
             watch: watch::Places::default(),
@@ -218,6 +222,11 @@ impl Recorder {
             session,
             recording: Mutex::new(part),
         }
+    }
+
+    /// Tells `hooks` of recordings that are closed from now on. The first call counts.
+    pub(crate) fn tell(&self, hooks: Bus) {
+        let _ = self.0.hooks.set(hooks);
     }
 
     /// The open recordings and the last few that were closed, by name and id.
@@ -391,9 +400,25 @@ impl Shared {
     fn note_closed(&self, recording: &Recording) {
         let mut closed = self.closed();
         recording.close();
-        closed.push_back(recording.snapshot());
+        let snapshot = recording.snapshot();
+        closed.push_back(snapshot.clone());
         if closed.len() > CLOSED {
             closed.pop_front();
+        }
+        drop(closed);
+        // The one who goes on with it will tell.
+        if recording.superseded.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(hooks) = self.hooks.get() {
+            hooks.emit(Fact::RecordingClosed {
+                stream: snapshot.name,
+                recording: snapshot.id,
+                segments: snapshot.stored.segments,
+                duration_ms: (snapshot.stored.duration.as_secs_f64() * 1000.0) as u64,
+                bytes: snapshot.stored.bytes,
+                lost_segments: snapshot.gaps.segments,
+            });
         }
     }
 

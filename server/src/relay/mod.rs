@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::database::TargetRecord;
 use crate::live::Broadcast;
 use crate::name::StreamName;
-use status::Status;
+use status::{Herald, Status};
 pub(crate) use status::{Snapshot, State};
 pub(crate) use target::Target;
 
@@ -244,7 +244,12 @@ impl Relay {
     fn spawn(app: &Arc<App>, broadcast: &Arc<Broadcast>, target: Target) -> Self {
         let (source, receiver) = watch::channel(Source::Live(Arc::clone(broadcast)));
         let target = Arc::new(target);
-        let status = Arc::new(Status::new(app.now()));
+        let herald = Herald {
+            hooks: app.hooks.clone(),
+            stream: broadcast.name().clone(),
+            target: target.name.clone(),
+        };
+        let status = Arc::new(Status::new(app.now(), herald));
         let task = task::Task {
             app: Arc::clone(app),
             stream: broadcast.name().clone(),

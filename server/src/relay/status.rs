@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::hooks::{Bus, Fact};
+use crate::name::StreamName;
 use crate::rate::Rate;
 
 /// What a target is doing.
@@ -77,10 +79,23 @@ pub(crate) struct Snapshot {
 
 /// What a target is doing. Written by its task alone.
 #[derive(Debug)]
-pub(crate) struct Status(Mutex<Inner>);
+pub(crate) struct Status {
+    inner: Mutex<Inner>,
+    herald: Herald,
+}
+
+/// Tells of a target's changes.
+#[derive(Debug)]
+pub(super) struct Herald {
+    pub(super) hooks: Bus,
+    pub(super) stream: StreamName,
+    pub(super) target: String,
+}
 
 #[derive(Debug)]
 struct Inner {
+    /// The state that hooks know of.
+    told: Option<State>,
     state: State,
     attempt: u32,
     error: Option<String>,
@@ -97,8 +112,9 @@ struct Inner {
 }
 
 impl Status {
-    pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Inner {
+    pub(super) fn new(now: Instant, herald: Herald) -> Self {
+        let inner = Mutex::new(Inner {
+            told: None,
             state: State::Connecting,
             attempt: 0,
             error: None,
@@ -111,7 +127,8 @@ impl Status {
             lag: Duration::ZERO,
             retries: 0,
             missed: 0,
-        }))
+        });
+        Self { inner, herald }
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
@@ -141,6 +158,7 @@ impl Status {
         inner.retries += u64::from(inner.attempt > 0);
         inner.attempt = attempt;
         inner.enter(State::Connecting);
+        self.tell(inner);
     }
 
     /// The destination has consented, or there is something to send again.
@@ -155,6 +173,7 @@ impl Status {
         let since = inner.live_since.unwrap_or(now);
         inner.enter(State::Live);
         inner.live_since = Some(since);
+        self.tell(inner);
     }
 
     /// There is a connection, and nothing to send.
@@ -163,6 +182,7 @@ impl Status {
         inner.enter(State::Holding);
         inner.error = Some(why);
         inner.waiting = true;
+        self.tell(inner);
     }
 
     /// How long it has been live in one go.
@@ -184,6 +204,7 @@ impl Status {
         let since = inner.live_since.filter(|_| connected);
         inner.enter(State::Holding);
         inner.live_since = since;
+        self.tell(inner);
     }
 
     /// No connection, because of `error`; `refused` by somebody's decision.
@@ -196,10 +217,13 @@ impl Status {
         inner.error = Some(error);
         inner.waiting = false;
         inner.next_try = next_try;
+        self.tell(inner);
     }
 
     pub(super) fn stopped(&self) {
-        self.lock().enter(State::Stopped);
+        let mut inner = self.lock();
+        inner.enter(State::Stopped);
+        self.tell(inner);
     }
 
     /// `count` bytes more were taken.
@@ -224,7 +248,24 @@ impl Status {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells hooks of another state, with the lock given back.
+    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        let (state, attempt) = (inner.state, inner.attempt);
+        if inner.told.replace(state) == Some(state) {
+            return;
+        }
+        let error = inner.error.clone().filter(|_| state != State::Live);
+        drop(inner);
+        self.herald.hooks.emit(Fact::RelayState {
+            stream: self.herald.stream.clone(),
+            target: self.herald.target.clone(),
+            state: state.name(),
+            attempt,
+            error,
+        });
     }
 }
 

@@ -435,6 +435,12 @@ pub(super) const LONGEST: usize = 200;
 /// Without the letters that are taken for digits.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// A connection id that tests can look for.
+#[cfg(test)]
+pub(super) fn known(id: &str) -> ConnectionId {
+    ConnectionId(id.as_bytes().try_into().expect("twelve letters"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,8 @@ mod event;
 mod feed;
 mod health;
 mod playing;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod webhook;
 

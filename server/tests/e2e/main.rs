@@ -12,6 +12,7 @@ mod bad_settings_stop_the_start;
 mod broadcasts_end_and_are_forgotten;
 mod built_as_configured;
 mod encoders_that_are_not_ffmpeg;
+mod hooks;
 mod hostile_peers_hurt_nobody_else;
 mod http_answers;
 mod https_is_http;

@@ -25,9 +25,9 @@ impl Connected for Socket {
 }
 
 impl Connected for TlsStream<Socket> {
+    /// What TLS still holds is not lost: it goes before what is written next.
     fn keeps_up(&self) -> bool {
-        let (socket, tls) = self.get_ref();
-        socket.keeps_up() && !tls.wants_write()
+        self.get_ref().0.keeps_up()
     }
 }
 

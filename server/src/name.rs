@@ -3,7 +3,7 @@
 //! A name becomes a path element, a store key, a metric label and a registry
 //! key, so it is checked once, here, and everything downstream holds a
 //! [`StreamName`]. A stream *key* is something else: it is secret, and
-//! [`crate::keys`] maps it to a name.
+//! [`crate::database`] knows whose it is.
 
 use std::borrow::Borrow;
 use std::fmt;

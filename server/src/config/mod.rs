@@ -206,7 +206,7 @@ pub enum AudioMode {
 /// Who may publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
-    /// Whoever holds a key of [`crate::keys`].
+    /// Whoever holds a key of [`crate::database`].
     Keys,
     /// Everybody; the key in the URL is the stream's name.
     Open,
